@@ -1,0 +1,375 @@
+package wsfw
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is the middleware's options as Traefik decodes them: names are matched
+// case-insensitively, durations are Go duration strings. README describes each.
+type Config struct {
+	Path           string   `json:"path,omitempty"`
+	NonWebSocket   string   `json:"nonWebSocket,omitempty"`
+	AllowedOrigins []string `json:"allowedOrigins,omitempty"`
+
+	UpstreamEndpoint string            `json:"upstreamEndpoint,omitempty"`
+	UpstreamPath     string            `json:"upstreamPath,omitempty"`
+	UpstreamRules    []UpstreamRule    `json:"upstreamRules,omitempty"`
+	PassHostHeader   bool              `json:"passHostHeader,omitempty"`
+	Headers          map[string]string `json:"headers,omitempty"`
+	Protocols        []string          `json:"protocols,omitempty"`
+	Compression      string            `json:"compression,omitempty"`
+	ConnectTimeout   string            `json:"connectTimeout,omitempty"`
+	UpgradeTimeout   string            `json:"upgradeTimeout,omitempty"`
+	TLS              *TLSConfig        `json:"tls,omitempty"`
+
+	WriteTimeout string `json:"writeTimeout,omitempty"`
+	CloseTimeout string `json:"closeTimeout,omitempty"`
+	Validate     string `json:"validate,omitempty"`
+	Tunnel       bool   `json:"tunnel,omitempty"`
+
+	// Unknown collects the keys that no option has, which Traefik would drop
+	// without a word.
+	Unknown map[string]any `json:"-" mapstructure:",remain"`
+}
+
+// UpstreamRule picks an endpoint by one value of the request: that of Header, Query
+// or Cookie, whichever is set.
+type UpstreamRule struct {
+	Header           string `json:"header,omitempty"`
+	Query            string `json:"query,omitempty"`
+	Cookie           string `json:"cookie,omitempty"`
+	Value            string `json:"value,omitempty"`
+	UpstreamEndpoint string `json:"upstreamEndpoint,omitempty"`
+
+	Unknown map[string]any `json:"-" mapstructure:",remain"`
+}
+
+// TLSConfig is how wsfw speaks TLS to a wss:// endpoint.
+type TLSConfig struct {
+	CAFile             string `json:"caFile,omitempty"`
+	CertFile           string `json:"certFile,omitempty"`
+	KeyFile            string `json:"keyFile,omitempty"`
+	ServerName         string `json:"serverName,omitempty"`
+	MinVersion         string `json:"minVersion,omitempty"`
+	InsecureSkipVerify bool   `json:"insecureSkipVerify,omitempty"`
+
+	Unknown map[string]any `json:"-" mapstructure:",remain"`
+}
+
+// CreateConfig returns the options' defaults.
+func CreateConfig() *Config {
+	return &Config{
+		NonWebSocket:   "reject",
+		UpstreamPath:   "fixed",
+		Compression:    "pass",
+		ConnectTimeout: "5s",
+		UpgradeTimeout: "5s",
+		WriteTimeout:   "30s",
+		CloseTimeout:   "5s",
+	}
+}
+
+// settings is a Config, parsed and checked once and never changed afterwards:
+// every handler of a middleware reads it.
+type settings struct {
+	path          []string // decoded segments; none is every path
+	passOthers    bool     // requests that ask for no upgrade go to next
+	origins       []originRule
+	protocols     []string
+	noCompression bool
+	forward       bool // to an upstream of wsfw's own, else to next
+	upstream      upstream
+	limits        limits
+	rules         *grammar // nil: by what the handshake negotiates
+	tunnel        bool
+}
+
+// mistakes collects what is wrong with a configuration, to be reported together.
+type mistakes struct {
+	errs []error
+}
+
+// add notes a mistake: the key, and what would be right.
+func (m *mistakes) add(key, format string, args ...any) {
+	m.errs = append(m.errs, errors.New(key+": "+fmt.Sprintf(format, args...)))
+}
+
+// parse turns a Config into settings. Its error names every mistake.
+func parse(c *Config) (*settings, error) {
+	m := &mistakes{}
+	m.unknown("", c.Unknown)
+	s := &settings{
+		path:          m.path(c.Path),
+		passOthers:    m.oneOf("nonWebSocket", c.NonWebSocket, "reject", "pass") == "pass",
+		origins:       m.origins(c.AllowedOrigins),
+		protocols:     m.protocols(c.Protocols),
+		noCompression: m.oneOf("compression", c.Compression, "pass", "off") == "off",
+		forward:       c.UpstreamEndpoint != "",
+		tunnel:        c.Tunnel,
+	}
+	s.limits.writeTimeout = m.duration("writeTimeout", c.WriteTimeout)
+	s.limits.closeTimeout = m.duration("closeTimeout", c.CloseTimeout)
+	if s.limits.closeTimeout == 0 {
+		m.add("closeTimeout", "may not be off, for a peer that never answers would never be let go; 5s is the default")
+	}
+	if m.oneOf("validate", c.Validate, "frames", "off") == "off" {
+		s.rules = lax
+	}
+	s.upstream = m.upstream(c)
+	m.contradictions(c)
+	if len(m.errs) > 0 {
+		return nil, errors.Join(m.errs...)
+	}
+	return s, nil
+}
+
+// unknown reports keys that are no options of section, sorted, so that the
+// message is the same each time.
+func (m *mistakes) unknown(section string, keys map[string]any) {
+	names := make([]string, 0, len(keys))
+	for name := range keys {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		m.add(section+name, "unknown key; check its spelling against the options in README")
+	}
+}
+
+// oneOf is value, or the first choice where it is empty.
+func (m *mistakes) oneOf(key, value string, choices ...string) string {
+	if value == "" {
+		return choices[0]
+	}
+	for _, choice := range choices {
+		if value == choice {
+			return value
+		}
+	}
+	m.add(key, "is %q, must be one of %s", value, strings.Join(choices, ", "))
+	return choices[0]
+}
+
+// duration is a Go duration string; empty and 0 are off.
+func (m *mistakes) duration(key, value string) time.Duration {
+	if value == "" || value == "0" {
+		return 0
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil {
+		m.add(key, "is %q, must be a duration with a unit, such as 30s or 1m30s, or 0 for off", value)
+		return 0
+	}
+	if d < 0 {
+		m.add(key, "is %s, must not be negative; 0 is off", value)
+		return 0
+	}
+	return d
+}
+
+// path is a path's decoded segments. A trailing slash says nothing: what lies below
+// the path belongs to it anyway.
+func (m *mistakes) path(value string) []string {
+	trimmed := strings.Trim(value, "/")
+	if trimmed == "" && (value == "" || value[0] == '/') {
+		return nil
+	}
+	if value[0] != '/' || strings.ContainsAny(value, "?#") {
+		m.add("path", "is %q, must start with / and have neither query nor fragment, such as /socket", value)
+		return nil
+	}
+	segments := strings.Split(trimmed, "/")
+	for i, segment := range segments {
+		decoded, err := url.PathUnescape(segment)
+		if err != nil || decoded == "" || isDots(decoded) {
+			m.add("path", "is %q, must not have empty, dot or badly escaped segments", value)
+			return nil
+		}
+		segments[i] = decoded
+	}
+	return segments
+}
+
+// protocols checks a list of subprotocol names (RFC 6455 section 4.1: tokens).
+func (m *mistakes) protocols(names []string) []string {
+	list := make([]string, 0, len(names))
+	for _, name := range names {
+		name = strings.TrimSpace(name)
+		if !isToken(name) {
+			m.add("protocols", "has %q, must be subprotocol names such as mqtt or graphql-transport-ws", name)
+			continue
+		}
+		list = append(list, name)
+	}
+	return list
+}
+
+// origins parses the list of allowed origins.
+func (m *mistakes) origins(values []string) []originRule {
+	rules := make([]originRule, 0, len(values))
+	for _, value := range values {
+		rule, ok := parseOrigin(strings.TrimSpace(value))
+		if !ok {
+			m.add("allowedOrigins", "has %q, must be same-host, none, or scheme://host[:port], where the host may begin with one *. label", value)
+			continue
+		}
+		rules = append(rules, rule)
+	}
+	return rules
+}
+
+// upstream parses all that concerns wsfw's own connection to an upstream.
+func (m *mistakes) upstream(c *Config) upstream {
+	u := upstream{
+		appendPath:     m.oneOf("upstreamPath", c.UpstreamPath, "fixed", "append") == "append",
+		passHost:       c.PassHostHeader,
+		headers:        m.headers(c.Headers),
+		connectTimeout: m.duration("connectTimeout", c.ConnectTimeout),
+		upgradeTimeout: m.duration("upgradeTimeout", c.UpgradeTimeout),
+	}
+	if c.UpstreamEndpoint == "" {
+		return u
+	}
+	u.endpoint = m.endpoint("upstreamEndpoint", c.UpstreamEndpoint)
+	secure := u.endpoint.secure
+	for i, rule := range c.UpstreamRules {
+		parsed := m.rule("upstreamRules["+strconv.Itoa(i)+"]", rule)
+		secure = secure || parsed.endpoint.secure
+		u.rules = append(u.rules, parsed)
+	}
+	u.tls = m.tls(c.TLS, secure)
+	return u
+}
+
+// endpoint parses a ws:// or wss:// URL. Its messages do not repeat the value, for
+// an endpoint may hold a secret.
+func (m *mistakes) endpoint(key, value string) endpoint {
+	u, err := url.Parse(strings.TrimSpace(value))
+	if err != nil {
+		m.add(key, "is not a URL; write ws://host:port/path or wss://host/path")
+		return endpoint{}
+	}
+	scheme := strings.ToLower(u.Scheme)
+	secure := scheme == "wss" || scheme == "https"
+	if !secure && scheme != "ws" && scheme != "http" {
+		m.add(key, "must start with ws:// or wss://")
+		return endpoint{}
+	}
+	if u.User != nil {
+		m.add(key, "must hold no user or password; set an Authorization header in headers instead")
+	}
+	if u.Fragment != "" {
+		m.add(key, "must have no fragment (RFC 6455 section 3)")
+	}
+	port := u.Port()
+	if number, err := strconv.Atoi(port); port != "" && (err != nil || number < 1 || number > 65535) {
+		m.add(key, "has a port that is not between 1 and 65535")
+	}
+	if u.Hostname() == "" {
+		m.add(key, "names no host; write ws://host:port/path")
+	}
+	return newEndpoint(u, secure)
+}
+
+// rule parses one of upstreamRules.
+func (m *mistakes) rule(key string, r UpstreamRule) upstreamRule {
+	m.unknown(key+".", r.Unknown)
+	named := 0
+	for _, name := range []string{r.Header, r.Query, r.Cookie} {
+		if name != "" {
+			named++
+		}
+	}
+	if named != 1 {
+		m.add(key, "must name exactly one of header, query, cookie")
+	}
+	if r.UpstreamEndpoint == "" {
+		m.add(key, "must name the upstreamEndpoint that it picks")
+		return upstreamRule{}
+	}
+	return upstreamRule{
+		header:   textproto.CanonicalMIMEHeaderKey(r.Header),
+		query:    r.Query,
+		cookie:   r.Cookie,
+		value:    r.Value,
+		endpoint: m.endpoint(key+".upstreamEndpoint", r.UpstreamEndpoint),
+	}
+}
+
+// ownHeaders are the upstream request's headers that the handshake itself sets.
+var ownHeaders = map[string]string{
+	"Connection":               "belongs to the handshake",
+	"Upgrade":                  "belongs to the handshake",
+	"Content-Length":           "belongs to requests with a body",
+	"Transfer-Encoding":        "belongs to requests with a body",
+	"Sec-Websocket-Key":        "belongs to the handshake",
+	"Sec-Websocket-Version":    "belongs to the handshake",
+	"Sec-Websocket-Extensions": "is set by compression",
+	"Sec-Websocket-Protocol":   "is set by protocols",
+}
+
+// headers checks what is set on the upstream request. Messages do not repeat
+// values, for they may be secret.
+func (m *mistakes) headers(values map[string]string) http.Header {
+	headers := http.Header{}
+	for name, value := range values {
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		if !isToken(name) {
+			m.add("headers", "has %q, which is no header name", name)
+		} else if reason, own := ownHeaders[canonical]; own {
+			m.add("headers", "has %s, which %s and cannot be set here", canonical, reason)
+		} else if strings.ContainsAny(value, "\r\n\x00") {
+			m.add("headers", "has a line break in the value of %s", canonical)
+		} else {
+			headers[canonical] = []string{value}
+		}
+	}
+	return headers
+}
+
+// contradictions reports options that cannot be had together.
+func (m *mistakes) contradictions(c *Config) {
+	if c.Tunnel && c.Validate != "" {
+		m.add("tunnel", "cannot be had together with validate: a tunnel does not look at frames")
+	}
+	if c.UpstreamEndpoint != "" {
+		return
+	}
+	needy := []struct {
+		key string
+		set bool
+	}{
+		{"upstreamPath", c.UpstreamPath == "append"},
+		{"upstreamRules", len(c.UpstreamRules) > 0},
+		{"passHostHeader", c.PassHostHeader},
+		{"headers", len(c.Headers) > 0},
+		{"tls", c.TLS != nil},
+		{"validate", c.Validate != ""},
+		{"tunnel", c.Tunnel},
+	}
+	for _, option := range needy {
+		if option.set {
+			m.add(option.key, "needs upstreamEndpoint: without one wsfw only checks upgrades and leaves them to the router's service")
+		}
+	}
+}
+
+// isToken reports whether s is a token of RFC 9110 section 5.6.2.
+func isToken(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,179 @@
+// Package engine hosts the plugin in each of the ways it can run: compiled into the test, interpreted by
+// Yaegi, and inside a real Traefik. One API over the three lets one behaviour suite judge them all.
+package engine
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Setup is what a case asks of a gateway.
+type Setup struct {
+	// Config holds the middleware's options as a user writes them in YAML.
+	Config map[string]any
+
+	// Next is the URL (http://host:port) of the service behind the router.
+	Next string
+
+	// Name is the middleware's name; it must be the only one of that name while the gateway lives.
+	// Empty means one made from the test's name.
+	Name string
+
+	// Wrap, where not nil, is put between the HTTP server and the plugin. In-process engines only.
+	Wrap func(http.Handler) http.Handler
+
+	// Dedicated asks for a gateway whose process no other gateway shares. In-process engines have
+	// an HTTP server of its own for every gateway anyway.
+	Dedicated bool
+}
+
+// Gateway is one running router with the plugin in front of [Setup.Next].
+type Gateway struct {
+	// Addr is the host:port that clients dial.
+	Addr string
+
+	// Name is the name New was given, less Traefik's "@file".
+	Name string
+
+	// Process is the Traefik that runs the gateway; nil for in-process engines.
+	Process *Process
+
+	log       *Log
+	seen      map[string]int // by msg: how much of log Wait has been through
+	reload    func(t testing.TB, config map[string]any)
+	terminate func(t testing.TB)
+}
+
+// Engine is one way to run the plugin.
+type Engine interface {
+	// Name is "compiled", "interpreted" or "traefik".
+	Name() string
+
+	// Start runs a gateway until the test ends. It fails the test when the configuration is refused.
+	Start(t testing.TB, s Setup) *Gateway
+
+	// Refuses returns the error with which the configuration is refused, and fails the test when it is accepted.
+	Refuses(t testing.TB, config map[string]any) string
+
+	// Output is what the plugin has written to standard output.
+	Output() *Log
+}
+
+// Reload applies a new configuration to the running gateway, as a changed file does in Traefik. It
+// returns once new requests get the new configuration.
+func (g *Gateway) Reload(t testing.TB, config map[string]any) {
+	t.Helper()
+	g.reload(t, config)
+}
+
+// Terminate starts the gateway's graceful shutdown, as SIGTERM does in Traefik, and does not wait for its
+// end. A gateway inside a shared Traefik cannot be terminated: see [Setup.Dedicated].
+func (g *Gateway) Terminate(t testing.TB) {
+	t.Helper()
+	g.terminate(t)
+}
+
+// recordTimeout bounds the wait for a line of output. It is longer than any close handshake of the suite.
+const recordTimeout = 10 * time.Second
+
+// WaitRecord returns the gateway's next session record.
+func (g *Gateway) WaitRecord(t testing.TB) map[string]any {
+	t.Helper()
+	return g.Wait(t, "websocket session")
+}
+
+// Wait returns the gateway's next line of output with this msg that no earlier Wait has returned. It is
+// not for concurrent use on one gateway.
+func (g *Gateway) Wait(t testing.TB, msg string) map[string]any {
+	t.Helper()
+	timeout := time.After(recordTimeout)
+	line, seen := g.log.next(g.Name, msg, g.seen[msg], timeout)
+	if line == nil {
+		t.Fatalf("%s wrote no further %q line within %v; it wrote %v", g.Name, msg, recordTimeout, g.Lines())
+	}
+	g.seen[msg] = seen
+	return line
+}
+
+// Lines returns all that the gateway has written so far.
+func (g *Gateway) Lines() []map[string]any {
+	return g.log.Lines(g.Name)
+}
+
+var all = sync.OnceValue(func() []Engine {
+	known := map[string]func() Engine{"compiled": newCompiled, "interpreted": newInterpreted, "traefik": newTraefik}
+	names := os.Getenv("WSFW_ENGINES")
+	if names == "" {
+		names = "compiled,interpreted,traefik"
+	}
+	var engines []Engine
+	for name := range strings.SplitSeq(names, ",") {
+		create := known[strings.TrimSpace(name)]
+		if create == nil {
+			panic(fmt.Sprintf("WSFW_ENGINES: unknown engine %q", name))
+		}
+		engines = append(engines, create())
+	}
+	return engines
+})
+
+// All returns the engines that the environment variable WSFW_ENGINES names, separated by commas; all
+// three where it is empty.
+func All() []Engine {
+	return all()
+}
+
+// Each runs a case as one subtest for each engine.
+func Each(t *testing.T, run func(t *testing.T, e Engine)) {
+	t.Helper()
+	for _, e := range All() {
+		t.Run(e.Name(), func(t *testing.T) { run(t, e) })
+	}
+}
+
+// Stop ends the processes that the engines share. TestMain calls it once all tests have run.
+func Stop() {
+	for _, e := range All() {
+		if t, ok := e.(*traefik); ok {
+			t.stop()
+		}
+	}
+}
+
+var (
+	gateways    atomic.Int64
+	notNameable = regexp.MustCompile(`[^a-z0-9]+`)
+)
+
+// prepare fills in the name and brings the options into the generic types that a YAML file yields.
+func (s Setup) prepare(t testing.TB) Setup {
+	t.Helper()
+	if s.Name == "" {
+		name := notNameable.ReplaceAllString(strings.ToLower(t.Name()), "-")
+		s.Name = fmt.Sprintf("%s-%d", strings.Trim(name, "-"), gateways.Add(1))
+	}
+	s.Config = fromYAML(t, s.Config)
+	return s
+}
+
+func fromYAML(t testing.TB, config map[string]any) map[string]any {
+	t.Helper()
+	text, err := yaml.Marshal(config)
+	if err != nil {
+		t.Fatalf("the configuration is no YAML: %v", err)
+	}
+	generic := map[string]any{}
+	if err := yaml.Unmarshal(text, &generic); err != nil {
+		t.Fatalf("the configuration is no YAML: %v", err)
+	}
+	return generic
+}

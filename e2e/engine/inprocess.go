@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/wsfw/wsfw"
+)
+
+// builder makes a handler of the plugin, as Traefik does for each router of each configuration.
+type builder func(ctx context.Context, next http.Handler, config map[string]any, name string) (http.Handler, error)
+
+// local runs the plugin in this process, behind an HTTP server for each gateway.
+type local struct {
+	name string
+	load func() (builder, error)
+}
+
+func newCompiled() Engine {
+	build := func(ctx context.Context, next http.Handler, config map[string]any, name string) (http.Handler, error) {
+		cfg := wsfw.CreateConfig()
+		if err := decode(config, cfg); err != nil {
+			return nil, err
+		}
+		return wsfw.New(ctx, next, cfg, name)
+	}
+	return &local{name: "compiled", load: func() (builder, error) { return build, nil }}
+}
+
+func newInterpreted() Engine {
+	load := func() (builder, error) {
+		root, err := Root()
+		if err != nil {
+			return nil, err
+		}
+		plugin, err := Load(root)
+		if err != nil {
+			return nil, err
+		}
+		return plugin.Handler, nil
+	}
+	return &local{name: "interpreted", load: sync.OnceValues(load)}
+}
+
+// Name implements [Engine].
+func (e *local) Name() string { return e.name }
+
+// Output implements [Engine]. Both in-process engines write to one log.
+func (e *local) Output() *Log { return inProcess }
+
+// Start implements [Engine].
+func (e *local) Start(t testing.TB, s Setup) *Gateway {
+	t.Helper()
+	s = s.prepare(t)
+	r := e.route(t, s)
+	if err := r.apply(s.Config); err != nil {
+		t.Fatalf("%s refuses the configuration: %v", e.name, err)
+	}
+	server := serve(t, r, s.Wrap)
+	return &Gateway{
+		Addr: server.Addr,
+		Name: s.Name,
+		log:  inProcess,
+		seen: map[string]int{},
+		reload: func(t testing.TB, config map[string]any) {
+			t.Helper()
+			if err := r.apply(fromYAML(t, config)); err != nil {
+				t.Fatalf("%s refuses the new configuration: %v", e.name, err)
+			}
+		},
+		// Shutdown waits for the requests that are under way; Terminate does not.
+		terminate: func(testing.TB) { go server.Shutdown(context.Background()) },
+	}
+}
+
+// Refuses implements [Engine].
+func (e *local) Refuses(t testing.TB, config map[string]any) string {
+	t.Helper()
+	s := Setup{Config: config, Next: unusedNext}.prepare(t)
+	err := e.route(t, s).apply(s.Config)
+	if err == nil {
+		t.Fatalf("%s accepts the configuration %v", e.name, config)
+	}
+	return err.Error()
+}
+
+// unusedNext stands for the service behind a router that never takes a request.
+const unusedNext = "http://127.0.0.1:9"
+
+func (e *local) route(t testing.TB, s Setup) *route {
+	t.Helper()
+	build, err := e.load()
+	if err != nil {
+		t.Fatalf("loading the plugin: %v", err)
+	}
+	next, err := url.Parse(s.Next)
+	if err != nil {
+		t.Fatalf("the service's URL: %v", err)
+	}
+	r := &route{name: s.Name, build: build, next: reverseProxy(next), cancel: func() {}}
+	t.Cleanup(func() { r.cancel() })
+	return r
+}
+
+// reverseProxy forwards as Traefik's own does (pkg/proxy/httputil): with the client's Host and its path as sent.
+func reverseProxy(target *url.URL) http.Handler {
+	return &httputil.ReverseProxy{Director: func(req *http.Request) {
+		req.URL.Scheme = target.Scheme
+		req.URL.Host = target.Host
+	}}
+}
+
+// route is one router's middleware over all its configurations.
+type route struct {
+	name    string
+	build   builder
+	next    http.Handler
+	current atomic.Value // of served
+	cancel  context.CancelFunc
+}
+
+// served gives every handler one concrete type, as [atomic.Value] demands.
+type served struct{ http.Handler }
+
+// apply ends the context of the handler in use and replaces it, in Traefik's order.
+func (r *route) apply(config map[string]any) error {
+	r.cancel()
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	handler, err := r.build(ctx, r.next, config, r.name)
+	if err != nil {
+		return err
+	}
+	r.current.Store(served{handler})
+	return nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (r *route) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
+	r.current.Load().(served).ServeHTTP(rw, req)
+}
+
+// serve runs an HTTP server on a free port until the test ends; its Addr tells which.
+func serve(t testing.TB, handler http.Handler, wrap func(http.Handler) http.Handler) *http.Server {
+	t.Helper()
+	if wrap != nil {
+		handler = wrap(handler)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Addr: listener.Addr().String(), Handler: handler}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return server
+}

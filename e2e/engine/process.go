@@ -1,0 +1,285 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Process is one running Traefik, with entry points to hand out.
+type Process struct {
+	// Pid is the process's id.
+	Pid int
+
+	// API is the base URL of Traefik's API and, below /debug/pprof/, of its profiles.
+	API string
+
+	dir    string // working directory
+	cmd    *exec.Cmd
+	exited chan struct{} // closed once the process is gone and all its output read
+
+	mu   sync.Mutex
+	free []entryPoint
+}
+
+// entryPoint is one address on which Traefik listens.
+type entryPoint struct {
+	name string
+	addr string
+}
+
+const (
+	// startTimeout allows for the interpreter's start and for a busy machine.
+	startTimeout = 60 * time.Second
+
+	// stopTimeout is shorter than Traefik's graceTimeOut: no case is waiting any more.
+	stopTimeout = 5 * time.Second
+
+	pollInterval = 10 * time.Millisecond
+)
+
+// startProcess runs the Traefik binary with the plugin in root and that many entry points. The plugin's output
+// goes to log.
+func startProcess(binary, root string, entryPoints int, log *Log) (*Process, error) {
+	addrs, err := freeAddrs(entryPoints + 1)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "wsfw-traefik-")
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{API: "http://" + addrs[0], dir: dir, exited: make(chan struct{})}
+	for i, addr := range addrs[1:] {
+		p.free = append(p.free, entryPoint{name: fmt.Sprintf("ep%d", i), addr: addr})
+	}
+	if err := p.launch(binary, root, addrs[0], log); err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	if err := p.await(startTimeout, func() bool { return status(p.API+"/api/overview") == http.StatusOK }); err != nil {
+		p.Stop()
+		return nil, fmt.Errorf("Traefik does not start: %w", err)
+	}
+	return p, nil
+}
+
+func (p *Process) launch(binary, root, api string, log *Log) error {
+	if err := p.layOut(root, api); err != nil {
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	p.cmd = exec.Command(binary, "--configFile=static.yml")
+	p.cmd.Dir = p.dir
+	p.cmd.Stdout = w
+	p.cmd.Stderr = w
+	dieWithParent(p.cmd)
+	err = p.cmd.Start()
+	w.Close()
+	if err != nil {
+		r.Close()
+		return err
+	}
+	p.Pid = p.cmd.Process.Pid
+	go p.watch(r, log)
+	return nil
+}
+
+// watch reads the process's output until its end. What is not the plugin's is Traefik's own log.
+func (p *Process) watch(output io.ReadCloser, log *Log) {
+	defer close(p.exited)
+	defer output.Close()
+	collect(output, log, os.Stderr)
+	p.cmd.Wait()
+}
+
+// layOut fills the working directory: the plugin where Traefik looks for local ones, the static configuration, a
+// directory for dynamic ones, and one beside it in which they are written.
+func (p *Process) layOut(root, api string) error {
+	if err := ship(root, filepath.Join(p.dir, "plugins-local")); err != nil {
+		return err
+	}
+	for _, name := range []string{"dynamic", "draft"} {
+		if err := os.Mkdir(filepath.Join(p.dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	static, err := yaml.Marshal(p.static(api))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(p.dir, "static.yml"), static, 0o644)
+}
+
+type object = map[string]any
+
+func (p *Process) static(api string) object {
+	level := os.Getenv("WSFW_TRAEFIK_LOG")
+	if level == "" {
+		level = "FATAL" // refused configurations are part of the suite, and log errors
+	}
+	entryPoints := object{"traefik": object{"address": api}}
+	for _, ep := range p.free {
+		entryPoints[ep.name] = staticEntryPoint(ep.addr)
+	}
+	return object{
+		"global":       object{"checkNewVersion": false, "sendAnonymousUsage": false},
+		"log":          object{"level": level},
+		"api":          object{"insecure": true, "debug": true},
+		"ping":         object{"manualRouting": true},
+		"entryPoints":  entryPoints,
+		"experimental": object{"localPlugins": object{"wsfw": object{"moduleName": modulePath}}},
+		"providers": object{
+			"providersThrottleDuration": "10ms",
+			"file":                      object{"directory": "dynamic", "watch": true},
+		},
+	}
+}
+
+// staticEntryPoint lets requests reach the plugin as the client sent them, which Traefik's defaults do not: they
+// clean paths and drop X-Forwarded-* headers, and what encoded characters they refuse varies by version.
+func staticEntryPoint(addr string) object {
+	return object{
+		"address":          addr,
+		"forwardedHeaders": object{"insecure": true},
+		"http": object{
+			"sanitizePath": false,
+			"encodedCharacters": object{
+				"allowEncodedSlash":         true,
+				"allowEncodedBackSlash":     true,
+				"allowEncodedNullCharacter": true,
+				"allowEncodedSemicolon":     true,
+				"allowEncodedPercent":       true,
+				"allowEncodedQuestionMark":  true,
+				"allowEncodedHash":          true,
+			},
+		},
+	}
+}
+
+// freeAddrs finds n addresses on which nobody listens. Their ports lie below those from which kernels serve
+// outgoing connections, so that no client of the suite takes one before Traefik does.
+func freeAddrs(n int) ([]string, error) {
+	const lowest, end = 12000, 32000
+	start := lowest + rand.IntN(end-lowest)
+	var addrs []string
+	for i := 0; i < end-lowest && len(addrs) < n; i++ {
+		addr := fmt.Sprintf("127.0.0.1:%d", lowest+(start-lowest+i)%(end-lowest))
+		listener, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		defer listener.Close()
+		addrs = append(addrs, addr)
+	}
+	if len(addrs) < n {
+		return nil, fmt.Errorf("only %d of %d ports are free", len(addrs), n)
+	}
+	return addrs, nil
+}
+
+// Terminate sends SIGTERM and does not wait.
+func (p *Process) Terminate() error {
+	return p.cmd.Process.Signal(syscall.SIGTERM)
+}
+
+// Exited is closed once the process is gone and its output read.
+func (p *Process) Exited() <-chan struct{} {
+	return p.exited
+}
+
+// Stop ends the process and removes what it left.
+func (p *Process) Stop() {
+	p.Terminate()
+	select {
+	case <-p.exited:
+	case <-time.After(stopTimeout):
+		p.cmd.Process.Kill()
+		<-p.exited
+	}
+	os.RemoveAll(p.dir)
+}
+
+func (p *Process) take() (entryPoint, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) == 0 {
+		return entryPoint{}, false
+	}
+	ep := p.free[0]
+	p.free = p.free[1:]
+	return ep, true
+}
+
+func (p *Process) give(ep entryPoint) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free = append(p.free, ep)
+}
+
+// await polls until done; it gives up after the time-out, and at once when the process ends.
+func (p *Process) await(timeout time.Duration, done func() bool) error {
+	deadline := time.After(timeout)
+	for !done() {
+		select {
+		case <-p.exited:
+			return errors.New("Traefik has ended")
+		case <-deadline:
+			return fmt.Errorf("time-out after %v", timeout)
+		case <-time.After(pollInterval):
+		}
+	}
+	return nil
+}
+
+// apiClient keeps no connection open: the suite counts Traefik's goroutines and file descriptors.
+var apiClient = &http.Client{
+	Timeout:   10 * time.Second,
+	Transport: &http.Transport{DisableKeepAlives: true},
+}
+
+// status returns a GET's status code, or 0 where there was no answer.
+func status(url string) int {
+	resp, err := apiClient.Get(url)
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// router is what Traefik's API tells of one.
+type router struct {
+	Status string   `json:"status"`
+	Error  []string `json:"error"`
+}
+
+// router asks the API for a router of the file provider; false means that Traefik does not know it (yet).
+func (p *Process) router(name string) (router, bool) {
+	var r router
+	resp, err := apiClient.Get(p.API + "/api/http/routers/" + name + "@file")
+	if err != nil {
+		return r, false
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return r, false
+	}
+	err = json.NewDecoder(resp.Body).Decode(&r)
+	return r, err == nil
+}

@@ -1,0 +1,12 @@
+package engine
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent has the kernel end the process with this one: a test binary that runs into its time-out has no
+// chance to.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}

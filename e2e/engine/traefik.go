@@ -1,0 +1,261 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	// poolSize is how many gateways one Traefik serves at a time. Every entry point makes every reload slower.
+	poolSize = 64
+
+	// applyTimeout allows for New to run again for every router of a full process on a busy machine.
+	applyTimeout = 60 * time.Second
+
+	// readyPath is where an entry point tells which configuration it serves.
+	readyPath = "/.wsfw-e2e/"
+)
+
+// traefik runs the plugin in the real binary. Gateways share processes, one entry point each.
+type traefik struct {
+	log    *Log
+	binary func() (string, error)
+
+	mu     sync.Mutex
+	shared []*Process
+}
+
+func newTraefik() Engine {
+	return &traefik{log: newLog(), binary: sync.OnceValues(findBinary)}
+}
+
+// findBinary returns the Traefik binary that WSFW_TRAEFIK names, or builds the one that the nested module pins.
+func findBinary() (string, error) {
+	if path := os.Getenv("WSFW_TRAEFIK"); path != "" {
+		return path, nil
+	}
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "e2e", ".bin", "traefik")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	build := exec.Command("go", "build", "-C", filepath.Join(root, "e2e", "traefik"),
+		"-o", path, "github.com/traefik/traefik/v3/cmd/traefik")
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building Traefik: %w\n%s", err, output)
+	}
+	return path, nil
+}
+
+// Name implements [Engine].
+func (e *traefik) Name() string { return "traefik" }
+
+// Output implements [Engine]. All processes write to one log.
+func (e *traefik) Output() *Log { return e.log }
+
+// Start implements [Engine].
+func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
+	t.Helper()
+	if s.Wrap != nil {
+		t.Fatal("Setup.Wrap: nothing can be put between Traefik's server and the plugin")
+	}
+	f, process := e.file(t, s.prepare(t), s.Dedicated)
+	if err := f.apply(f.setup.Config); err != nil {
+		t.Fatalf("traefik refuses the configuration: %v", err)
+	}
+	return &Gateway{
+		Addr:    f.entryPoint.addr,
+		Name:    f.setup.Name,
+		Process: process,
+		log:     e.log,
+		seen:    map[string]int{},
+		reload: func(t testing.TB, config map[string]any) {
+			t.Helper()
+			if err := f.apply(fromYAML(t, config)); err != nil {
+				t.Fatalf("traefik refuses the new configuration: %v", err)
+			}
+		},
+		terminate: func(t testing.TB) {
+			t.Helper()
+			if !s.Dedicated {
+				t.Fatal("other gateways share this Traefik; ask for Setup.Dedicated")
+			}
+			if err := process.Terminate(); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
+
+// Refuses implements [Engine].
+func (e *traefik) Refuses(t testing.TB, config map[string]any) string {
+	t.Helper()
+	f, _ := e.file(t, Setup{Config: config, Next: unusedNext}.prepare(t), false)
+	err := f.apply(f.setup.Config)
+	if err == nil {
+		t.Fatalf("traefik accepts the configuration %v", config)
+	}
+	return err.Error()
+}
+
+// file reserves an entry point for the rest of the test, and the dynamic configuration file to go with it.
+func (e *traefik) file(t testing.TB, s Setup, dedicated bool) (*dynamicFile, *Process) {
+	t.Helper()
+	process, ep, err := e.reserve(dedicated)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &dynamicFile{process: process, entryPoint: ep, setup: s}
+	t.Cleanup(func() {
+		if dedicated {
+			process.Stop()
+		} else if err := f.remove(); err != nil {
+			t.Errorf("removing the router: %v", err)
+		} else {
+			process.give(ep)
+		}
+	})
+	return f, process
+}
+
+// reserve finds a free entry point, and starts a process where there is none.
+func (e *traefik) reserve(dedicated bool) (*Process, entryPoint, error) {
+	if dedicated {
+		return e.grow(1)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.shared {
+		if ep, ok := p.take(); ok {
+			return p, ep, nil
+		}
+	}
+	p, ep, err := e.grow(poolSize)
+	if err == nil {
+		e.shared = append(e.shared, p)
+	}
+	return p, ep, err
+}
+
+func (e *traefik) grow(entryPoints int) (*Process, entryPoint, error) {
+	binary, err := e.binary()
+	if err != nil {
+		return nil, entryPoint{}, err
+	}
+	root, err := Root()
+	if err != nil {
+		return nil, entryPoint{}, err
+	}
+	p, err := startProcess(binary, root, entryPoints, e.log)
+	if err != nil {
+		return nil, entryPoint{}, err
+	}
+	ep, _ := p.take()
+	return p, ep, nil
+}
+
+// stop ends the shared processes.
+func (e *traefik) stop() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.shared {
+		p.Stop()
+	}
+	e.shared = nil
+}
+
+// dynamicFile is one gateway's dynamic configuration. Every version of it has a router of its own name, so that
+// what Traefik tells of a router is never about an earlier version.
+type dynamicFile struct {
+	process    *Process
+	entryPoint entryPoint
+	setup      Setup
+	version    int
+}
+
+func (f *dynamicFile) router() string {
+	return fmt.Sprintf("%s-v%d", f.setup.Name, f.version)
+}
+
+// apply writes the next version and returns when Traefik serves it, or the error with which it does not.
+func (f *dynamicFile) apply(config map[string]any) error {
+	f.version++
+	if err := f.write(config); err != nil {
+		return err
+	}
+	var state router
+	err := f.process.await(applyTimeout, func() (known bool) {
+		state, known = f.process.router(f.router())
+		return known
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for router %s: %w", f.router(), err)
+	}
+	if state.Status != "enabled" {
+		return errors.New(strings.Join(state.Error, "\n"))
+	}
+	// Traefik switches one entry point after the other: the API's may be ahead of ours.
+	return f.process.await(applyTimeout, func() bool { return f.probe() == http.StatusOK })
+}
+
+// probe asks the entry point whether it serves this version: 200 if so, 404 if not.
+func (f *dynamicFile) probe() int {
+	return status("http://" + f.entryPoint.addr + readyPath + f.router())
+}
+
+// write puts the file in place in one step, so that Traefik never reads half of it.
+func (f *dynamicFile) write(config map[string]any) error {
+	text, err := yaml.Marshal(f.content(config))
+	if err != nil {
+		return err
+	}
+	draft := filepath.Join(f.process.dir, "draft", f.setup.Name+".yml")
+	if err := os.WriteFile(draft, text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(draft, f.path())
+}
+
+func (f *dynamicFile) path() string {
+	return filepath.Join(f.process.dir, "dynamic", f.setup.Name+".yml")
+}
+
+func (f *dynamicFile) content(config map[string]any) object {
+	name, entryPoints := f.setup.Name, []string{f.entryPoint.name}
+	servers := []object{{"url": f.setup.Next}}
+	return object{"http": object{
+		"routers": object{
+			f.router(): object{
+				"rule": "PathPrefix(`/`)", "entryPoints": entryPoints,
+				"middlewares": []string{name}, "service": name,
+			},
+			f.router() + "-ready": object{
+				"rule": "Path(`" + readyPath + f.router() + "`)", "entryPoints": entryPoints,
+				"service": "ping@internal",
+			},
+		},
+		"middlewares": object{name: object{"plugin": object{"wsfw": config}}},
+		"services":    object{name: object{"loadBalancer": object{"servers": servers}}},
+	}}
+}
+
+// remove takes the file away and waits until the entry point no longer serves it.
+func (f *dynamicFile) remove() error {
+	if err := os.Remove(f.path()); err != nil {
+		return err
+	}
+	return f.process.await(applyTimeout, func() bool { return f.probe() == http.StatusNotFound })
+}

@@ -1,0 +1,14 @@
+module github.com/wsfw/wsfw/e2e
+
+go 1.25.0
+
+require (
+	github.com/coder/websocket v1.8.15
+	github.com/gorilla/websocket v1.5.3
+	github.com/mitchellh/mapstructure v1.5.1-0.20231216201459-8508981c8b6c
+	github.com/traefik/yaegi v0.16.1
+	github.com/wsfw/wsfw v0.0.0
+	gopkg.in/yaml.v3 v3.0.1
+)
+
+replace github.com/wsfw/wsfw => ../

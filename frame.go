@@ -1,0 +1,403 @@
+package wsfw
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/binary"
+	"unicode/utf8"
+)
+
+// A frame on the wire, RFC 6455 section 5.2:
+//
+//	 0                   1                   2                   3
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	+-+-+-+-+-------+-+-------------+-------------------------------+
+//	|F|R|R|R| opcode|M| length (7)  | length (16, if 126; 64, if    |
+//	|I|S|S|S|  (4)  |A|             | 127)                          |
+//	|N|V|V|V|       |S|             |                               |
+//	| |1|2|3|       |K|             |                               |
+//	+-+-+-+-+-------+-+-------------+-------------------------------+
+//	| masking key (32, if MASK)     | payload                       |
+//	+-------------------------------+-------------------------------+
+
+// Bits of a header's first two bytes.
+const (
+	finBit  = 0x80
+	rsv1Bit = 0x40
+	rsvBits = 0x70
+	maskBit = 0x80
+
+	controlBit = 0x08 // of the opcode; RFC 6455 section 5.5
+)
+
+// Opcodes, RFC 6455 section 5.2.
+const (
+	opContinuation = 0x0
+	opText         = 0x1
+	opBinary       = 0x2
+	opClose        = 0x8
+	opPing         = 0x9
+	opPong         = 0xA
+)
+
+// Sizes in bytes.
+const (
+	maskSize       = 4
+	maxControl     = 125 // payload of a control frame; RFC 6455 section 5.5
+	maxCloseReason = maxControl - 2
+)
+
+// Close codes, RFC 6455 section 7.4.1 and the IANA registry.
+const (
+	closeNormal      = 1000
+	closeGoingAway   = 1001
+	closeProtocol    = 1002
+	closeNoStatus    = 1005 // never on the wire: a close frame without a code
+	closeAbnormal    = 1006 // never on the wire: no close frame at all
+	closeInvalidData = 1007
+	closeInternal    = 1011
+	closeBadGateway  = 1014
+)
+
+// What a header's first byte means to the direction that it stands in.
+const (
+	classIllegal  = iota
+	classWhole    // a message in one frame
+	classStart    // the first fragment of a message
+	classMiddle   // a fragment that neither starts nor ends its message
+	classEnd      // the last fragment of a message
+	classControl  // close, ping, pong
+	classUnjudged // only where frames are not validated: a frame that no rule allows
+)
+
+// grammar is which header may follow which: the class of every first byte between two
+// messages, and while a fragmented message waits for its end. Legality is a look-up,
+// since an interpreted comparison costs as much as an interpreted index.
+type grammar struct {
+	between, within []byte
+}
+
+// The grammars that a session may be under. compressed allows RSV1 on the first
+// frame of a message (RFC 7692 section 6); extended allows every reserved bit, for
+// extensions that wsfw does not know; lax allows whatever can be walked over.
+var (
+	plain      = newGrammar(0, false)
+	compressed = newGrammar(rsv1Bit, false)
+	extended   = newGrammar(rsvBits, false)
+	lax        = newGrammar(rsvBits, true)
+)
+
+// newGrammar makes the grammar that allows the reserved bits in rsv. A lax one
+// has no illegal header.
+func newGrammar(rsv byte, isLax bool) *grammar {
+	g := &grammar{between: make([]byte, 256), within: make([]byte, 256)}
+	for i := 0; i < 256; i++ {
+		first := byte(i)
+		g.between[i] = classify(first, rsv, false)
+		g.within[i] = classify(first, rsv, true)
+		if isLax {
+			g.between[i] = relaxed(g.between[i])
+			g.within[i] = relaxed(g.within[i])
+		}
+	}
+	return g
+}
+
+// relaxed turns an illegal class into one that can be walked over.
+func relaxed(class byte) byte {
+	if class == classIllegal {
+		return classUnjudged
+	}
+	return class
+}
+
+// classify judges a header's first byte by RFC 6455 sections 5.2, 5.4 and 5.5.
+// within tells whether a fragmented message waits for its end.
+func classify(first, rsv byte, within bool) byte {
+	fin := first&finBit != 0
+	reserved := first & rsvBits
+	opcode := first & 0x0F
+	if reserved&^rsv != 0 {
+		return classIllegal // "MUST be 0 unless an extension is negotiated"
+	}
+	if opcode&controlBit != 0 {
+		// "Control frames ... MUST NOT be fragmented", and "MAY be injected in
+		// the middle of a fragmented message". RFC 7692 sets no bit on them.
+		if !fin || opcode > opPong || reserved == rsv1Bit && rsv == rsv1Bit {
+			return classIllegal
+		}
+		return classControl
+	}
+	if opcode == opContinuation {
+		// RFC 7692 section 6.1: RSV1 stands on a message's first frame only.
+		if !within || reserved == rsv1Bit && rsv == rsv1Bit {
+			return classIllegal
+		}
+		if fin {
+			return classEnd
+		}
+		return classMiddle
+	}
+	if within || opcode > opBinary {
+		return classIllegal // "fragments of one message MUST NOT be interleaved"
+	}
+	if fin {
+		return classWhole
+	}
+	return classStart
+}
+
+// fault is a breach of RFC 6455: the code that the offender is closed with and
+// the reason for it, at most maxCloseReason bytes.
+type fault struct {
+	code   int
+	reason string
+}
+
+var (
+	errHeader   = &fault{closeProtocol, "illegal opcode, fragment or reserved bit"}
+	errUnmasked = &fault{closeProtocol, "frame is not masked"}
+	errMasked   = &fault{closeProtocol, "frame is masked"}
+	errLength   = &fault{closeProtocol, "frame length is not minimal or too large"}
+	errControl  = &fault{closeProtocol, "control frame is longer than 125 bytes"}
+	errCode     = &fault{closeProtocol, "close code may not be sent"}
+	errReason   = &fault{closeInvalidData, "close reason is not UTF-8"}
+)
+
+// track is where a direction stands in its frames, with what has passed so far.
+// It belongs to the goroutine that walks it.
+type track struct {
+	rules  *grammar
+	table  []byte // of rules: the one in force for the next header
+	masked bool   // whether frames must be masked: yes from a client (RFC 6455 section 5.1)
+	judged bool   // whether what breaks the rules is a fault
+
+	left uint64 // payload bytes of the current data frame that are still to come
+
+	frames   int64 // complete headers passed, control frames included
+	messages int64 // data messages ended
+
+	closing []byte // the close frame that ended the walk
+	fault   *fault // the breach that ended the walk
+}
+
+// newTrack starts a track at a frame boundary, between two messages.
+func newTrack(rules *grammar, masked bool) track {
+	return track{rules: rules, table: rules.between, masked: masked, judged: rules != lax}
+}
+
+// walk goes over the headers in chunk, which continues the track, and returns how
+// many leading bytes of it may go on: all that belongs to legal frames. What it
+// keeps back is a header or a control frame that is not complete yet, at most
+// 131 bytes, which has to stand at the start of the next chunk. A close frame is
+// part of what may go on and ends the walk, in t.closing; a fault ends it before
+// the offending frame, in t.fault.
+//
+// One function with everything inline: it runs once a chunk, and in the interpreter
+// a call per frame would cost more than the parsing.
+func walk(t *track, chunk []byte) int {
+	size := len(chunk)
+	at := 0
+	if t.left > 0 {
+		if t.left >= uint64(size) {
+			t.left -= uint64(size)
+			return size
+		}
+		at = int(t.left)
+		t.left = 0
+	}
+	for at+2 <= size {
+		first, second := chunk[at], chunk[at+1]
+		class := t.table[first]
+		if class == classIllegal || t.judged && (second >= maskBit) != t.masked {
+			t.fault = headerFault(class, t.masked)
+			return at
+		}
+		body := at + 2 // where the payload begins
+		length := uint64(second & 0x7F)
+		if length >= 126 {
+			body = at + 4
+			if length == 127 {
+				body = at + 10
+			}
+			if body > size {
+				return at
+			}
+			if t.judged && class == classControl {
+				t.fault = errControl
+				return at
+			}
+			length = longLength(chunk[at+2 : body])
+			if t.judged && !minimal(length, body-at) {
+				t.fault = errLength
+				return at
+			}
+		}
+		if second >= maskBit {
+			body += maskSize
+		}
+		if body > size {
+			return at
+		}
+		rest := uint64(size - body)
+		if class == classControl && length <= maxControl {
+			if rest < length {
+				return at
+			}
+			if first&0x0F == opClose {
+				return walkClose(t, chunk[:body+int(length)], at)
+			}
+		} else if class == classWhole {
+			t.messages++
+		} else {
+			t.turn(class)
+		}
+		t.frames++
+		if rest < length {
+			t.left = length - rest
+			return size
+		}
+		at = body + int(length)
+	}
+	return at
+}
+
+// turn takes the track into a fragmented message or out of it.
+func (t *track) turn(class byte) {
+	if class == classStart {
+		t.table = t.rules.within
+	}
+	if class == classEnd {
+		t.table = t.rules.between
+		t.messages++
+	}
+}
+
+// headerFault is the fault of a header that is of class, or that has the wrong
+// MASK bit; mustMask is what the bit had to be.
+func headerFault(class byte, mustMask bool) *fault {
+	if class == classIllegal {
+		return errHeader
+	}
+	if mustMask {
+		return errUnmasked
+	}
+	return errMasked
+}
+
+// longLength reads an extended payload length, 2 or 8 bytes.
+func longLength(b []byte) uint64 {
+	if len(b) == 2 {
+		return uint64(binary.BigEndian.Uint16(b))
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+// minimal reports whether length is one that a header of size bytes, without the
+// masking key, may state: "the minimal number of bytes MUST be used", and the most
+// significant bit must be 0 (RFC 6455 section 5.2).
+func minimal(length uint64, size int) bool {
+	if size == 4 {
+		return length >= 126
+	}
+	return length >= 1<<16 && length < 1<<63
+}
+
+// walkClose ends the walk at the close frame chunk[at:], judged by RFC 6455
+// section 7.4, and returns how much of chunk may go on.
+func walkClose(t *track, chunk []byte, at int) int {
+	if t.judged {
+		if f := judgeClose(closePayload(chunk[at:])); f != nil {
+			t.fault = f
+			return at
+		}
+	}
+	t.frames++
+	t.closing = append([]byte(nil), chunk[at:]...)
+	return len(chunk)
+}
+
+// judgeClose is the fault of a close frame's payload, unmasked, or nil.
+func judgeClose(payload []byte) *fault {
+	if len(payload) == 0 {
+		return nil
+	}
+	if len(payload) == 1 || !mayBeSent(int(binary.BigEndian.Uint16(payload))) {
+		return errCode
+	}
+	if !utf8.Valid(payload[2:]) {
+		return errReason
+	}
+	return nil
+}
+
+// mayBeSent reports whether a close frame may carry code: RFC 6455 section 7.4.2
+// with the codes that IANA has registered since (1012 to 1014).
+func mayBeSent(code int) bool {
+	if code >= 3000 {
+		return code <= 4999
+	}
+	if code == 1004 || code == closeNoStatus || code == closeAbnormal {
+		return false
+	}
+	return code >= closeNormal && code <= closeBadGateway
+}
+
+// closePayload is the payload of a complete control frame, unmasked into memory
+// of its own.
+func closePayload(frame []byte) []byte {
+	length := int(frame[1] & 0x7F)
+	if frame[1] < maskBit {
+		return append([]byte(nil), frame[2:2+length]...)
+	}
+	return masked(frame[2+maskSize:2+maskSize+length], frame[2:2+maskSize])
+}
+
+// closeStatus is the code and reason in a complete close frame, closeNoStatus
+// where it has none (RFC 6455 section 7.1.5).
+func closeStatus(frame []byte) (code int, reason string) {
+	payload := closePayload(frame)
+	if len(payload) < 2 {
+		return closeNoStatus, ""
+	}
+	return int(binary.BigEndian.Uint16(payload)), string(payload[2:])
+}
+
+// closeFrame is a close frame of ours, masked under a fresh key where it goes
+// upstream. A reason that is too long is cut between two runes.
+func closeFrame(code int, reason string, toUpstream bool) []byte {
+	for len(reason) > maxCloseReason {
+		_, size := utf8.DecodeLastRuneInString(reason)
+		reason = reason[:len(reason)-size]
+	}
+	payload := binary.BigEndian.AppendUint16(nil, uint16(code))
+	payload = append(payload, reason...)
+	return controlFrame(opClose, payload, toUpstream)
+}
+
+// controlFrame is a complete control frame around payload, at most maxControl bytes.
+func controlFrame(opcode byte, payload []byte, mask bool) []byte {
+	frame := make([]byte, 0, 2+maskSize+len(payload))
+	if !mask {
+		frame = append(frame, finBit|opcode, byte(len(payload)))
+		return append(frame, payload...)
+	}
+	var key [maskSize]byte
+	// "MUST be derived from a strong source of entropy" (RFC 6455 section 5.3).
+	// The error is always nil on the platforms that Traefik runs on.
+	_, _ = rand.Read(key[:])
+	frame = append(frame, finBit|opcode, maskBit|byte(len(payload)))
+	frame = append(frame, key[:]...)
+	return append(frame, masked(payload, key[:])...)
+}
+
+// masked is payload with key laid over it (RFC 6455 section 5.3), in memory of its
+// own: masking and unmasking are the same operation.
+func masked(payload, key []byte) []byte {
+	pad := make([]byte, 0, len(payload)+maskSize)
+	for len(pad) < len(payload) {
+		pad = append(pad, key...)
+	}
+	subtle.XORBytes(pad, payload, pad[:len(payload)])
+	return pad[:len(payload)]
+}

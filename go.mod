@@ -1,0 +1,3 @@
+module github.com/wsfw/wsfw
+
+go 1.22

@@ -1,0 +1,7 @@
+package p
+
+import "net/http"
+
+func abort() {
+	panic(http.ErrAbortHandler) // want `abort-handler: `
+}

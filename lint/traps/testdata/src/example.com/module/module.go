@@ -1,0 +1,2 @@
+// Package module stands for anything outside the standard library.
+package module

@@ -1,0 +1,6 @@
+package p
+
+import (
+	_ "net/http"
+	_ "os"
+)

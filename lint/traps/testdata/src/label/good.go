@@ -1,0 +1,12 @@
+package p
+
+func findOne(row []int) {
+	for _, n := range row {
+		if n == 0 {
+			continue
+		}
+		if n < 0 {
+			break
+		}
+	}
+}

@@ -1,0 +1,6 @@
+package p
+
+func closure() {
+	read := func(c conn) { c.read() }
+	read(conn{})
+}

@@ -1,0 +1,3 @@
+package p
+
+func take(a chan int) int { return <-a }

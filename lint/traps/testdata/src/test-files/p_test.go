@@ -1,0 +1,3 @@
+package p
+
+func compiled(m map[int]int) { clear(m) }

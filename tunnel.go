@@ -1,0 +1,65 @@
+package wsfw
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"reflect"
+	"time"
+)
+
+// pipe copies one direction as it comes, for a tunnel: no frames, no close codes.
+// The end of a stream is passed on as such, and starts the wait for the other one.
+func (s *session) pipe(f *flow) {
+	err := s.copyOn(f)
+	if err != nil {
+		s.conclude(failedSide(f, err), 0, "connection lost")
+		s.cut()
+		return
+	}
+	s.conclude(f.from.name, 0, "")
+	s.startClosing()
+	if !closeWrite(f.to.conn) {
+		s.cut()
+	}
+	s.mark(&f.from.ended)
+}
+
+// copyOn copies one direction to its end. Only its write deadline can fail it on
+// time; a missed read deadline is the tick at which that deadline is moved on.
+func (s *session) copyOn(f *flow) error {
+	for {
+		s.look(f)
+		n, err := io.Copy(f.to.conn, f.from.reader)
+		f.bytes += n
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if s.writeTimeout > 0 && time.Now().After(f.missed) {
+			s.conclude(gatewaySide, 0, f.to.name+" write timeout")
+			return err
+		}
+	}
+}
+
+// failedSide names the side that a copy has failed at.
+func failedSide(f *flow, cause error) string {
+	var failed *net.OpError
+	if errors.As(cause, &failed) && failed.Op == "write" {
+		return f.to.name
+	}
+	return f.from.name
+}
+
+// closeWrite ends the stream to a connection and leaves the way back open. It is
+// false where the connection cannot do that. By reflection, for the interpreter
+// does not see the methods of a compiled value through an interface of ours.
+func closeWrite(conn net.Conn) bool {
+	method := reflect.ValueOf(conn).MethodByName("CloseWrite")
+	if !method.IsValid() {
+		return false
+	}
+	method.Call(nil)
+	return true
+}

@@ -1,0 +1,440 @@
+package wsfw
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Header names in net/http's canonical form, for look-ups.
+const (
+	keyHeader        = "Sec-Websocket-Key"
+	acceptHeader     = "Sec-Websocket-Accept"
+	versionHeader    = "Sec-Websocket-Version"
+	protocolHeader   = "Sec-Websocket-Protocol"
+	extensionsHeader = "Sec-Websocket-Extensions"
+)
+
+// statusClientClosed is what Traefik, too, records for a client that did not wait.
+const statusClientClosed = 499
+
+// refusal is an answer to the client other than 101: a status, one sentence that
+// says what to change, and the headers that belong to the status.
+type refusal struct {
+	status   int
+	sentence string
+	header   map[string]string
+}
+
+var (
+	refuseNoUpgrade = &refusal{http.StatusUpgradeRequired, "This address speaks WebSocket only: connect with a WebSocket client, or have proxies in between pass the Upgrade and Connection headers.", map[string]string{
+		"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+	}}
+	refuseProtocol = &refusal{http.StatusUpgradeRequired, "A WebSocket upgrade needs HTTP/1.1.", refuseNoUpgrade.header}
+	refuseMethod   = &refusal{http.StatusMethodNotAllowed, "A WebSocket upgrade needs the method GET.", map[string]string{"Allow": "GET"}}
+	refuseVersion  = &refusal{http.StatusUpgradeRequired, "Only version 13 of the WebSocket protocol is spoken here.", map[string]string{"Sec-WebSocket-Version": "13"}}
+	refuseKey      = &refusal{http.StatusBadRequest, "Sec-WebSocket-Key must be given once, as 16 bytes in base64.", nil}
+	refuseBody     = &refusal{http.StatusBadRequest, "A WebSocket upgrade must have no body.", nil}
+	refuseOrigin   = &refusal{http.StatusForbidden, "This origin may not connect here.", nil}
+	refuseOffer    = &refusal{http.StatusBadRequest, "None of the offered subprotocols is spoken here.", nil}
+	refusePath     = &refusal{http.StatusBadRequest, "The path must not have dot segments.", nil}
+	refuseGateway  = &refusal{http.StatusBadGateway, "The WebSocket server behind this address did not accept the connection.", nil}
+	refuseTimeout  = &refusal{http.StatusGatewayTimeout, "The WebSocket server behind this address did not answer in time.", nil}
+	refuseGone     = &refusal{statusClientClosed, "The client closed the connection.", nil}
+	refuseHijack   = &refusal{http.StatusInternalServerError, "This connection cannot be upgraded.", nil}
+)
+
+// answer writes the refusal as plain text.
+func (r *refusal) answer(rw http.ResponseWriter) {
+	header := rw.Header()
+	for name, value := range r.header {
+		// Not Set, which would spell WebSocket's names in its own way.
+		header[name] = []string{value}
+	}
+	http.Error(rw, r.sentence, r.status)
+}
+
+// asksUpgrade reports whether a request asks for a WebSocket (RFC 6455 section
+// 4.2.1, items 3 and 4).
+func asksUpgrade(header http.Header) bool {
+	return hasToken(header["Upgrade"], "websocket") && hasToken(header["Connection"], "upgrade")
+}
+
+// hasToken looks for token, in any case, in a comma-separated list that may be
+// spread over several header lines.
+func hasToken(values []string, token string) bool {
+	for _, value := range values {
+		for _, item := range strings.Split(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(item), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// listItems are the items of a comma-separated list over several header lines.
+func listItems(values []string) []string {
+	var items []string
+	for _, value := range values {
+		for _, item := range strings.Split(value, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				items = append(items, item)
+			}
+		}
+	}
+	return items
+}
+
+// check is the opening handshake's guards in their order (RFC 6455 section 4.2.1).
+// It returns the first reason to refuse, or nil, and the offer that stands.
+func (s *settings) check(req *http.Request) (*refusal, *offer) {
+	if !asksUpgrade(req.Header) {
+		return refuseNoUpgrade, nil
+	}
+	if req.Method != http.MethodGet {
+		return refuseMethod, nil
+	}
+	if !req.ProtoAtLeast(1, 1) || req.ProtoMajor > 1 {
+		return refuseProtocol, nil
+	}
+	if versions := req.Header[versionHeader]; len(versions) != 1 || versions[0] != "13" {
+		return refuseVersion, nil
+	}
+	if !isKey(req.Header[keyHeader]) {
+		return refuseKey, nil
+	}
+	if req.ContentLength != 0 || len(req.TransferEncoding) > 0 {
+		return refuseBody, nil
+	}
+	if !s.allowsOrigin(req) {
+		return refuseOrigin, nil
+	}
+	o := s.offer(req.Header)
+	if len(o.protocols) == 0 && len(req.Header[protocolHeader]) > 0 {
+		return refuseOffer, nil
+	}
+	return nil, o
+}
+
+// isKey reports whether a request's keys are one, of 16 bytes.
+func isKey(keys []string) bool {
+	if len(keys) != 1 {
+		return false
+	}
+	nonce, err := base64.StdEncoding.DecodeString(keys[0])
+	return err == nil && len(nonce) == 16
+}
+
+// below is what of a request's path lies below prefix, escaped as the client sent it.
+// It is not ok for a path that lies elsewhere. Segments are compared decoded and
+// whole, so an encoded slash is part of its segment.
+func below(prefix []string, u *url.URL) (rest string, ok bool) {
+	rest = sentPath(u)
+	for _, segment := range prefix {
+		if rest == "" || rest[0] != '/' {
+			return "", false
+		}
+		end := strings.IndexByte(rest[1:], '/') + 1
+		if end == 0 {
+			end = len(rest)
+		}
+		decoded, err := url.PathUnescape(rest[1:end])
+		if err != nil || decoded != segment {
+			return "", false
+		}
+		rest = rest[end:]
+	}
+	if len(prefix) == 0 && rest == "/" {
+		return "", true // "/" is the prefix itself, not something below it
+	}
+	return rest, true
+}
+
+// sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what
+// should have been escaped and was not.
+func sentPath(u *url.URL) string {
+	if u.RawPath != "" {
+		if decoded, err := url.PathUnescape(u.RawPath); err == nil && decoded == u.Path {
+			return u.RawPath
+		}
+	}
+	return u.EscapedPath()
+}
+
+// climbs reports whether a path has a dot segment, escaped or not, by which it would
+// leave the path that it is appended to.
+func climbs(path string) bool {
+	for _, segment := range strings.Split(path, "/") {
+		if decoded, err := url.PathUnescape(segment); err != nil || isDots(decoded) {
+			return true
+		}
+	}
+	return false
+}
+
+// isDots reports whether a segment is one of RFC 3986's dot segments.
+func isDots(segment string) bool {
+	return segment == "." || segment == ".."
+}
+
+// offer is what a client offers the upstream to choose from, after our policy.
+type offer struct {
+	protocols  []string // in the client's order
+	extensions []string // each with its parameters
+	cut        bool     // policy took something away
+}
+
+// offer reads a client's offer and cuts it to what the settings allow.
+func (s *settings) offer(header http.Header) *offer {
+	o := &offer{protocols: listItems(header[protocolHeader]), extensions: listItems(header[extensionsHeader])}
+	if s.noCompression && len(o.extensions) > 0 {
+		o.extensions, o.cut = nil, true
+	}
+	if len(s.protocols) == 0 {
+		return o
+	}
+	var allowed []string
+	for _, protocol := range o.protocols {
+		if contains(s.protocols, protocol) {
+			allowed = append(allowed, protocol)
+		}
+	}
+	o.cut = o.cut || len(allowed) < len(o.protocols)
+	o.protocols = allowed
+	return o
+}
+
+// onto is the request with this offer: req itself where nothing was cut.
+func (o *offer) onto(req *http.Request) *http.Request {
+	if !o.cut {
+		return req
+	}
+	clone := req.Clone(req.Context())
+	o.apply(clone.Header)
+	return clone
+}
+
+// apply makes header, which is changed, carry the offer.
+func (o *offer) apply(header http.Header) {
+	setList(header, protocolHeader, o.protocols)
+	setList(header, extensionsHeader, o.extensions)
+}
+
+// setList sets a header to a list, or removes it where the list is empty.
+func setList(header http.Header, name string, items []string) {
+	delete(header, name)
+	if len(items) > 0 {
+		header[name] = []string{strings.Join(items, ", ")}
+	}
+}
+
+// contains reports whether list has item.
+func contains(list []string, item string) bool {
+	for _, have := range list {
+		if have == item {
+			return true
+		}
+	}
+	return false
+}
+
+// originRule is one of allowedOrigins.
+type originRule struct {
+	sameHost bool
+	none     bool
+	site     origin
+	anyLabel bool // one label stands before the site's host
+}
+
+// origin is a web origin (RFC 6454), its port always named.
+type origin struct {
+	scheme, host, port string
+}
+
+// parseOrigin reads one of allowedOrigins.
+func parseOrigin(value string) (originRule, bool) {
+	if value == "same-host" {
+		return originRule{sameHost: true}, true
+	}
+	if value == "none" {
+		return originRule{none: true}, true
+	}
+	plainValue := strings.Replace(value, "://*.", "://", 1)
+	site, ok := splitOrigin(plainValue)
+	return originRule{site: site, anyLabel: plainValue != value}, ok && !strings.Contains(site.host, "*")
+}
+
+// splitOrigin takes scheme://host[:port] apart, in lower case.
+func splitOrigin(value string) (origin, bool) {
+	u, err := url.Parse(strings.ToLower(value))
+	if err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return origin{}, false
+	}
+	if u.Path != "" && u.Path != "/" {
+		return origin{}, false
+	}
+	return origin{scheme: u.Scheme, host: u.Hostname(), port: portOf(u)}, true
+}
+
+// portOf is a URL's port, the scheme's own where none is written.
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	if u.Scheme == "https" || u.Scheme == "wss" {
+		return "443"
+	}
+	return "80"
+}
+
+// allowsOrigin judges a request's Origin. With no list every origin is allowed, and
+// none, too.
+func (s *settings) allowsOrigin(req *http.Request) bool {
+	if len(s.origins) == 0 {
+		return true
+	}
+	values := req.Header["Origin"]
+	if len(values) > 1 {
+		return false
+	}
+	if len(values) == 0 {
+		for _, rule := range s.origins {
+			if rule.none {
+				return true
+			}
+		}
+		return false
+	}
+	site, ok := splitOrigin(values[0])
+	if !ok {
+		return false
+	}
+	for _, rule := range s.origins {
+		if rule.allows(site, req.Host) {
+			return true
+		}
+	}
+	return false
+}
+
+// allows reports whether the rule takes site, of a request to host.
+func (r originRule) allows(site origin, host string) bool {
+	if r.none {
+		return false
+	}
+	if r.sameHost {
+		own, ok := splitOrigin(site.scheme + "://" + host)
+		return ok && own.host == site.host && own.port == site.port
+	}
+	if r.anyLabel {
+		label, parent, ok := strings.Cut(site.host, ".")
+		if !ok || label == "" {
+			return false
+		}
+		site.host = parent
+	}
+	return site == r.site
+}
+
+// acceptFor is the accept value that proves that key was read (RFC 6455 section 4.2.2).
+func acceptFor(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// errNotHijackable is what a chain looks like in which a middleware before wsfw
+// replaces the response writer by one that hides the connection.
+var errNotHijackable = errors.New("a middleware before wsfw hides the connection: move wsfw before it")
+
+// accept takes over the client's connection and answers 101 with what the upstream
+// has agreed to. The connection is the caller's, unless there is an error.
+func accept(rw http.ResponseWriter, req *http.Request, agreed *http.Response) (net.Conn, []byte, error) {
+	header := rw.Header().Clone()
+	conn, buffered, err := http.NewResponseController(rw).Hijack()
+	if err != nil {
+		return nil, nil, errNotHijackable
+	}
+	if _, err := conn.Write(switching(header, req.Header.Get(keyHeader), agreed.Header)); err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, taken(buffered.Reader), nil
+}
+
+// taken is what a reader holds beyond what was read from it, in memory of its own.
+func taken(r *bufio.Reader) []byte {
+	held, _ := r.Peek(r.Buffered())
+	return append([]byte(nil), held...)
+}
+
+// switching is the 101 for key: header, which is changed, with the end-to-end
+// headers of the upstream's answer.
+func switching(header http.Header, key string, answer http.Header) []byte {
+	copyEndToEnd(header, answer)
+	delete(header, acceptHeader)
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + acceptFor(key) + "\r\n")
+	writeSpelled(&b, header, protocolHeader, "Sec-WebSocket-Protocol")
+	writeSpelled(&b, header, extensionsHeader, "Sec-WebSocket-Extensions")
+	_ = header.Write(&b)
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// writeSpelled moves a header into b under the name that RFC 6455 gives it.
+func writeSpelled(b *bytes.Buffer, header http.Header, name, spelled string) {
+	for _, value := range header[name] {
+		b.WriteString(spelled + ": " + value + "\r\n")
+	}
+	delete(header, name)
+}
+
+// hopByHop are the headers that concern one connection only (RFC 9110 section
+// 7.6.1), beside those that Connection names.
+var hopByHop = []string{
+	"Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate",
+	"Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding",
+}
+
+// copyEndToEnd adds the end-to-end headers of src to dst. Those that dst has already
+// are replaced, but for cookies.
+func copyEndToEnd(dst, src http.Header) {
+	named := listItems(src["Connection"])
+	for name, values := range src {
+		if contains(hopByHop, name) || hasToken(named, name) {
+			continue
+		}
+		if name == "Set-Cookie" {
+			values = append(append([]string(nil), dst[name]...), values...)
+		}
+		dst[name] = values
+	}
+}
+
+// pass hands an upstream's answer other than 101 to the client as it comes: status,
+// end-to-end headers, body.
+func pass(rw http.ResponseWriter, answer *http.Response) {
+	copyEndToEnd(rw.Header(), answer.Header)
+	rw.WriteHeader(answer.StatusCode)
+	flusher := http.NewResponseController(rw)
+	buf := make([]byte, largeBuffer)
+	for {
+		n, err := answer.Body.Read(buf)
+		if n > 0 {
+			if _, failed := rw.Write(buf[:n]); failed != nil {
+				return
+			}
+			_ = flusher.Flush()
+		}
+		if err != nil {
+			return
+		}
+	}
+}

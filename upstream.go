@@ -1,0 +1,298 @@
+package wsfw
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Bounds of an upstream's answer: bytes of its headers, and how many informational
+// answers may come before it.
+const (
+	maxAnswerHeader   = 1 << 20
+	maxInformational  = 8
+	answerBufferBytes = 4 << 10
+)
+
+// upstream is how wsfw reaches the upstream of a forward. It is never changed after
+// parse.
+type upstream struct {
+	endpoint       endpoint
+	rules          []upstreamRule
+	appendPath     bool
+	passHost       bool
+	headers        http.Header
+	connectTimeout time.Duration
+	upgradeTimeout time.Duration
+	tls            *tlsSource // nil where no endpoint is wss://
+}
+
+// endpoint is a ws:// or wss:// URL, taken apart.
+type endpoint struct {
+	secure   bool
+	host     string // as written, for the Host header
+	hostname string // without port, for certificates
+	address  string // host:port, for the dial
+	path     string // as escaped in the URL
+	query    string
+	label    string // for records and the log: no path, no query
+}
+
+// newEndpoint takes u apart.
+func newEndpoint(u *url.URL, secure bool) endpoint {
+	scheme := "ws"
+	if secure {
+		scheme = "wss"
+	}
+	return endpoint{
+		secure:   secure,
+		host:     u.Host,
+		hostname: u.Hostname(),
+		address:  net.JoinHostPort(u.Hostname(), portOf(&url.URL{Scheme: scheme, Host: u.Host})),
+		path:     u.EscapedPath(),
+		query:    u.RawQuery,
+		label:    scheme + "://" + u.Host,
+	}
+}
+
+// upstreamRule picks an endpoint where the named value of a request equals value.
+type upstreamRule struct {
+	header, query, cookie string // one of them is set
+	value                 string
+	endpoint              endpoint
+}
+
+// matches reports whether the request carries the rule's value.
+func (r *upstreamRule) matches(req *http.Request) bool {
+	if r.header != "" {
+		return contains(req.Header[r.header], r.value)
+	}
+	if r.query != "" {
+		return contains(req.URL.Query()[r.query], r.value)
+	}
+	for _, cookie := range req.Cookies() {
+		if cookie.Name == r.cookie && cookie.Value == r.value {
+			return true
+		}
+	}
+	return false
+}
+
+// choose is the endpoint for a request: the first rule's that matches.
+func (u *upstream) choose(req *http.Request) endpoint {
+	for i := range u.rules {
+		if u.rules[i].matches(req) {
+			return u.rules[i].endpoint
+		}
+	}
+	return u.endpoint
+}
+
+// target is the request target at e for a client that asked for below under the
+// middleware's path and for query: the endpoint's own query first.
+func (u *upstream) target(e endpoint, below, query string) string {
+	path := e.path
+	if u.appendPath {
+		if strings.HasSuffix(path, "/") && strings.HasPrefix(below, "/") {
+			below = below[1:]
+		}
+		path += below
+	}
+	if path == "" {
+		path = "/"
+	}
+	if e.query != "" && query != "" {
+		return path + "?" + e.query + "&" + query
+	}
+	if e.query+query != "" {
+		return path + "?" + e.query + query
+	}
+	return path
+}
+
+// request is the opening handshake for e: the client's end-to-end headers, where it
+// comes from, what the operator sets, and a key of our own.
+func (u *upstream) request(req *http.Request, e endpoint, target, key string, o *offer) []byte {
+	header := http.Header{}
+	copyEndToEnd(header, req.Header)
+	for _, name := range []string{keyHeader, versionHeader, "Content-Length"} {
+		delete(header, name)
+	}
+	o.apply(header)
+	forwarded(header, req)
+	host := e.host
+	if u.passHost {
+		host = req.Host
+	}
+	for name, values := range u.headers {
+		if name == "Host" && values[0] != "" {
+			host = values[0]
+		} else if values[0] == "" {
+			delete(header, name)
+		} else {
+			header[name] = values
+		}
+	}
+	delete(header, "Host")
+	var b bytes.Buffer
+	b.WriteString("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\n")
+	writeSpelled(&b, header, protocolHeader, "Sec-WebSocket-Protocol")
+	writeSpelled(&b, header, extensionsHeader, "Sec-WebSocket-Extensions")
+	_ = header.Write(&b)
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// forwarded tells the upstream where the request comes from.
+func forwarded(header http.Header, req *http.Request) {
+	if ip, _, err := net.SplitHostPort(req.RemoteAddr); err == nil {
+		prior := header["X-Forwarded-For"]
+		header["X-Forwarded-For"] = []string{strings.Join(append(append([]string(nil), prior...), ip), ", ")}
+	}
+	if header.Get("X-Forwarded-Host") == "" {
+		header.Set("X-Forwarded-Host", req.Host)
+	}
+	if header.Get("X-Forwarded-Proto") == "" {
+		proto := "http"
+		if req.TLS != nil {
+			proto = "https"
+		}
+		header.Set("X-Forwarded-Proto", proto)
+	}
+}
+
+// newKey is a fresh Sec-WebSocket-Key (RFC 6455 section 4.1).
+func newKey() string {
+	nonce := make([]byte, 16)
+	_, _ = rand.Read(nonce)
+	return base64.StdEncoding.EncodeToString(nonce)
+}
+
+// dial connects to e: DNS, TCP and TLS, within connectTimeout and while ctx lives.
+func (u *upstream) dial(ctx context.Context, e endpoint) (net.Conn, error) {
+	if u.connectTimeout > 0 {
+		bounded, cancel := context.WithTimeout(ctx, u.connectTimeout)
+		defer cancel()
+		ctx = bounded
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", e.address)
+	if err != nil || !e.secure {
+		return conn, err
+	}
+	secured := tls.Client(conn, u.tls.config(e.hostname))
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secured, nil
+}
+
+// exchange sends the opening handshake and reads the answer's header, within
+// upgradeTimeout and while ctx lives. The answer's body, or the first frames, are
+// read from the reader that is returned.
+func (u *upstream) exchange(ctx context.Context, conn net.Conn, request []byte) (*http.Response, *bufio.Reader, error) {
+	if u.upgradeTimeout > 0 {
+		_ = conn.SetDeadline(time.Now().Add(u.upgradeTimeout))
+	}
+	release := onDone(ctx, conn)
+	defer release()
+	if _, err := conn.Write(request); err != nil {
+		return nil, nil, err
+	}
+	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	reader := bufio.NewReaderSize(limited, answerBufferBytes)
+	answer, err := readAnswer(reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	limited.N = 1<<63 - 1
+	_ = conn.SetDeadline(time.Time{})
+	return answer, reader, nil
+}
+
+// onDone closes conn when ctx ends, until the function that it returns is called.
+func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
+	return context.AfterFunc(ctx, func() {
+		defer func() { _ = recover() }()
+		_ = conn.Close()
+	})
+}
+
+// readAnswer reads an answer's header, past informational ones.
+func readAnswer(reader *bufio.Reader) (*http.Response, error) {
+	for i := 0; i < maxInformational; i++ {
+		answer, err := http.ReadResponse(reader, &http.Request{Method: http.MethodGet})
+		if err != nil {
+			return nil, err
+		}
+		if answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
+			return answer, nil
+		}
+	}
+	return nil, errors.New("too many informational answers")
+}
+
+// verify is what is untrue in an upstream's 101 for key and offer, or nil (RFC 6455
+// section 4.1, "once the client's opening handshake has been sent").
+func verify(answer http.Header, key string, o *offer) error {
+	if !asksUpgrade(answer) {
+		return errors.New("the answer is 101 but does not upgrade to websocket")
+	}
+	if accepts := answer[acceptHeader]; len(accepts) != 1 || accepts[0] != acceptFor(key) {
+		return errors.New("Sec-WebSocket-Accept does not fit the key")
+	}
+	protocols := listItems(answer[protocolHeader])
+	if len(protocols) > 1 || len(protocols) == 1 && !contains(o.protocols, protocols[0]) {
+		return errors.New("the subprotocol was not offered")
+	}
+	offered := extensionNames(o.extensions)
+	for _, name := range extensionNames(listItems(answer[extensionsHeader])) {
+		if !contains(offered, name) {
+			return errors.New("the extension was not offered")
+		}
+	}
+	return nil
+}
+
+// extensionNames are extensions without their parameters, in lower case.
+func extensionNames(extensions []string) []string {
+	names := make([]string, 0, len(extensions))
+	for _, extension := range extensions {
+		name, _, _ := strings.Cut(extension, ";")
+		names = append(names, strings.ToLower(strings.TrimSpace(name)))
+	}
+	return names
+}
+
+// grammarOf is the grammar that negotiated extensions give frames.
+func grammarOf(answer http.Header) *grammar {
+	names := extensionNames(listItems(answer[extensionsHeader]))
+	if len(names) == 0 {
+		return plain
+	}
+	if len(names) == 1 && names[0] == "permessage-deflate" {
+		return compressed
+	}
+	return extended
+}
+
+// isTimeout reports whether a dial or an exchange failed on time.
+func isTimeout(err error) bool {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	var failure net.Error
+	return errors.As(err, &failure) && failure.Timeout()
+}

@@ -1,0 +1,227 @@
+// Package wsfw is a Traefik middleware plugin that checks WebSocket upgrades,
+// forwards sessions to an upstream, and looks after them until they end.
+//
+// Traefik does not compile it but interprets it with Yaegi; CONTRIBUTING.md lists
+// what that forbids.
+package wsfw
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Middleware is wsfw in front of one router's next handler.
+type Middleware struct {
+	next     http.Handler
+	name     string
+	settings *settings
+}
+
+// New makes the middleware called name from config. Its error names every mistake in
+// config. It never panics: a panic here would freeze Traefik's dynamic configuration.
+// Sessions do not depend on ctx, which Traefik cancels at each reload.
+func New(_ context.Context, next http.Handler, config *Config, name string) (handler http.Handler, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			handler = nil
+			err = errors.New("internal error in wsfw: " + fmt.Sprint(r))
+		}
+	}()
+	parsed, err := parse(config)
+	if err != nil {
+		return nil, err
+	}
+	m := &Middleware{next: next, name: name, settings: parsed}
+	if parsed.upstream.tls != nil {
+		parsed.upstream.tls.report = m.report
+	}
+	return m, nil
+}
+
+// ServeHTTP checks an upgrade and stays in it until its session has ended, for
+// Traefik counts and logs a request for as long as this runs. Requests that are not
+// wsfw's go to next with the writer as it came.
+func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
+	rest, ours := below(m.settings.path, req.URL)
+	if !ours || m.settings.passOthers && !asksUpgrade(req.Header) {
+		m.next.ServeHTTP(rw, req)
+		return
+	}
+	refused, o := m.settings.check(req)
+	if refused != nil {
+		refused.answer(rw)
+		return
+	}
+	if !m.settings.forward {
+		m.next.ServeHTTP(rw, o.onto(req))
+		return
+	}
+	v := &visit{middleware: m, started: time.Now(), client: req.RemoteAddr, path: sentPath(req.URL)}
+	s := v.open(rw, req, rest, o)
+	if s != nil {
+		s.run(m.settings.tunnel)
+		v.record(s)
+	}
+}
+
+// visit is a client's stay: from the request to the record.
+type visit struct {
+	middleware  *Middleware
+	started     time.Time
+	client      string // remote address
+	upstream    string // scheme, host and port
+	path        string // as sent, without the query
+	subprotocol string
+}
+
+// open does both handshakes, the upstream's first, and joins the connections. It is
+// nil where it has given the client another answer than 101.
+func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *offer) *session {
+	u := &v.middleware.settings.upstream
+	if u.appendPath && climbs(rest) {
+		refusePath.answer(rw)
+		return nil
+	}
+	e := u.choose(req)
+	v.upstream = e.label
+	conn, err := u.dial(req.Context(), e)
+	if err != nil {
+		v.fail(rw, req, err)
+		return nil
+	}
+	joined := false
+	defer func() {
+		if !joined {
+			_ = conn.Close()
+		}
+	}()
+	key := newKey()
+	answer, reader, err := u.exchange(req.Context(), conn, u.request(req, e, u.target(e, rest, req.URL.RawQuery), key, o))
+	if err != nil {
+		v.fail(rw, req, err)
+		return nil
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		release := onDone(req.Context(), conn)
+		defer release()
+		pass(rw, answer)
+		return nil
+	}
+	if err := verify(answer.Header, key, o); err != nil {
+		v.fail(rw, req, err)
+		return nil
+	}
+	client, early, err := accept(rw, req, answer)
+	if err != nil {
+		v.middleware.report("client connection not taken over", err)
+		if errors.Is(err, errNotHijackable) {
+			refuseHijack.answer(rw)
+		}
+		return nil
+	}
+	joined = true
+	v.subprotocol = answer.Header.Get(protocolHeader)
+	rules := v.middleware.settings.rules
+	if rules == nil {
+		rules = grammarOf(answer.Header)
+	}
+	return newSession(newSide(clientSide, client, early), newSide(upstreamSide, conn, taken(reader)), rules, v.middleware.settings.limits, v.middleware.report)
+}
+
+// fail answers a client whose upstream could not be reached, and logs the cause,
+// unless the client has gone and made it fail.
+func (v *visit) fail(rw http.ResponseWriter, req *http.Request, cause error) {
+	if req.Context().Err() != nil {
+		refuseGone.answer(rw)
+		return
+	}
+	v.middleware.report("upstream "+v.upstream+" failed", cause)
+	if isTimeout(cause) {
+		refuseTimeout.answer(rw)
+		return
+	}
+	refuseGateway.answer(rw)
+}
+
+// record is the line that each session leaves in the log.
+type record struct {
+	Time         string  `json:"time"` // of the end, RFC 3339 in UTC
+	Level        string  `json:"level"`
+	Plugin       string  `json:"plugin"`
+	Message      string  `json:"msg"`
+	Name         string  `json:"name"` // the middleware's
+	Client       string  `json:"client"`
+	Upstream     string  `json:"upstream"`
+	Path         string  `json:"path"`
+	Subprotocol  string  `json:"subprotocol"`
+	Duration     float64 `json:"duration"` // seconds, from the request on
+	FromClient   traffic `json:"fromClient"`
+	FromUpstream traffic `json:"fromUpstream"`
+	EndedBy      string  `json:"endedBy"` // client, upstream or wsfw
+	Code         int     `json:"code,omitempty"`
+	Reason       string  `json:"reason"`
+}
+
+// traffic is what one side sent and the other got. A tunnel counts bytes only.
+type traffic struct {
+	Frames   int64 `json:"frames"`
+	Messages int64 `json:"messages"`
+	Bytes    int64 `json:"bytes"` // on the wire, headers included
+}
+
+// record writes the line of a session that has ended.
+func (v *visit) record(s *session) {
+	logLine(record{
+		Time:         timestamp(),
+		Level:        "info",
+		Plugin:       "wsfw",
+		Message:      "websocket session",
+		Name:         v.middleware.name,
+		Client:       v.client,
+		Upstream:     v.upstream,
+		Path:         v.path,
+		Subprotocol:  v.subprotocol,
+		Duration:     time.Since(v.started).Round(time.Millisecond).Seconds(),
+		FromClient:   s.toUpstream.traffic(),
+		FromUpstream: s.toClient.traffic(),
+		EndedBy:      s.outcome.endedBy,
+		Code:         s.outcome.code,
+		Reason:       s.outcome.reason,
+	})
+}
+
+// complaint is a line in the log about something that went wrong.
+type complaint struct {
+	Time    string `json:"time"`
+	Level   string `json:"level"`
+	Plugin  string `json:"plugin"`
+	Message string `json:"msg"`
+	Name    string `json:"name"`
+	Cause   string `json:"error"`
+}
+
+// report logs what went wrong and why.
+func (m *Middleware) report(message string, cause error) {
+	logLine(complaint{Time: timestamp(), Level: "error", Plugin: "wsfw", Message: message, Name: m.name, Cause: cause.Error()})
+}
+
+// timestamp is the present in RFC 3339, UTC, milliseconds.
+func timestamp() string {
+	return time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+// logLine writes entry as one line of JSON to standard output: with one write, so
+// that lines of concurrent sessions do not mix, and raw, for what goes through fmt or
+// log reaches Traefik's log only at its DEBUG or ERROR level.
+func logLine(entry any) {
+	line, err := json.Marshal(entry)
+	if err != nil {
+		return
+	}
+	_, _ = os.Stdout.Write(append(line, '\n'))
+}
