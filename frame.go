@@ -43,7 +43,8 @@ const (
 // Sizes in bytes.
 const (
 	maskSize       = 4
-	maxControl     = 125 // payload of a control frame; RFC 6455 section 5.5
+	maxControl     = 125     // payload of a control frame; RFC 6455 section 5.5
+	maxFrame       = 1 << 62 // payload of any frame: half of what RFC 6455 allows, so that sums fit an int
 	maxCloseReason = maxControl - 2
 )
 
@@ -59,15 +60,16 @@ const (
 	closeBadGateway  = 1014
 )
 
-// What a header's first byte means to the direction that it stands in.
+// What a header's first byte means to the direction that it stands in. The data
+// frames come first, up to classEnd.
 const (
-	classIllegal  = iota
-	classWhole    // a message in one frame
-	classStart    // the first fragment of a message
-	classMiddle   // a fragment that neither starts nor ends its message
-	classEnd      // the last fragment of a message
-	classControl  // close, ping, pong
-	classUnjudged // only where frames are not validated: a frame that no rule allows
+	classWhole    = iota // a message in one frame
+	classStart           // the first fragment of a message
+	classMiddle          // a fragment that neither starts nor ends its message
+	classEnd             // the last fragment of a message
+	classControl         // close, ping, pong
+	classUnjudged        // only where frames are not validated: a frame that no rule allows
+	classIllegal
 )
 
 // grammar is which header may follow which: the class of every first byte between two
@@ -172,7 +174,7 @@ type track struct {
 	masked bool   // whether frames must be masked: yes from a client (RFC 6455 section 5.1)
 	judged bool   // whether what breaks the rules is a fault
 
-	left uint64 // payload bytes of the current data frame that are still to come
+	left int // payload bytes of the current data frame that are still to come
 
 	frames   int64 // complete headers passed, control frames included
 	messages int64 // data messages ended
@@ -195,17 +197,16 @@ func newTrack(rules *grammar, masked bool) track {
 //
 // One function with everything inline: it runs once a chunk, and in the interpreter
 // a call per frame would cost more than the parsing.
+//
+//nolint:gocognit // see above
 func walk(t *track, chunk []byte) int {
 	size := len(chunk)
-	at := 0
-	if t.left > 0 {
-		if t.left >= uint64(size) {
-			t.left -= uint64(size)
-			return size
-		}
-		at = int(t.left)
-		t.left = 0
+	if t.left >= size {
+		t.left -= size
+		return size
 	}
+	at := t.left
+	t.left = 0
 	for at+2 <= size {
 		first, second := chunk[at], chunk[at+1]
 		class := t.table[first]
@@ -214,22 +215,10 @@ func walk(t *track, chunk []byte) int {
 			return at
 		}
 		body := at + 2 // where the payload begins
-		length := uint64(second & 0x7F)
+		length := int(second & 0x7F)
 		if length >= 126 {
-			body = at + 4
-			if length == 127 {
-				body = at + 10
-			}
-			if body > size {
-				return at
-			}
-			if t.judged && class == classControl {
-				t.fault = errControl
-				return at
-			}
-			length = longLength(chunk[at+2 : body])
-			if t.judged && !minimal(length, body-at) {
-				t.fault = errLength
+			body, length = longHeader(t, chunk, at, class)
+			if body == 0 {
 				return at
 			}
 		}
@@ -239,13 +228,13 @@ func walk(t *track, chunk []byte) int {
 		if body > size {
 			return at
 		}
-		rest := uint64(size - body)
+		end := body + length
 		if class == classControl && length <= maxControl {
-			if rest < length {
+			if end > size {
 				return at
 			}
 			if first&0x0F == opClose {
-				return walkClose(t, chunk[:body+int(length)], at)
+				return walkClose(t, chunk[:end], at)
 			}
 		} else if class == classWhole {
 			t.messages++
@@ -253,11 +242,11 @@ func walk(t *track, chunk []byte) int {
 			t.turn(class)
 		}
 		t.frames++
-		if rest < length {
-			t.left = length - rest
+		if end > size {
+			t.left = end - size
 			return size
 		}
-		at = body + int(length)
+		at = end
 	}
 	return at
 }
@@ -285,22 +274,35 @@ func headerFault(class byte, mustMask bool) *fault {
 	return errMasked
 }
 
-// longLength reads an extended payload length, 2 or 8 bytes.
-func longLength(b []byte) uint64 {
-	if len(b) == 2 {
-		return uint64(binary.BigEndian.Uint16(b))
+// longHeader reads the extended payload length, 16 or 64 bits, of the header of class
+// at chunk[at:], and returns it with where it ends. That is 0 where the length is not
+// complete yet, or a fault, which the track then holds.
+func longHeader(t *track, chunk []byte, at int, class byte) (end, length int) {
+	end = at + 4
+	if chunk[at+1]&0x7F == 127 {
+		end = at + 10
 	}
-	return binary.BigEndian.Uint64(b)
-}
-
-// minimal reports whether length is one that a header of size bytes, without the
-// masking key, may state: "the minimal number of bytes MUST be used", and the most
-// significant bit must be 0 (RFC 6455 section 5.2).
-func minimal(length uint64, size int) bool {
-	if size == 4 {
-		return length >= 126
+	if end > len(chunk) {
+		return 0, 0
 	}
-	return length >= 1<<16 && length < 1<<63
+	if t.judged && class == classControl {
+		t.fault = errControl
+		return 0, 0
+	}
+	least := 126
+	if end == at+4 {
+		length = int(binary.BigEndian.Uint16(chunk[at+2:]))
+	} else {
+		length = int(binary.BigEndian.Uint64(chunk[at+2:]))
+		least = 1 << 16
+	}
+	// "The minimal number of bytes MUST be used to encode the length", and "the most
+	// significant bit MUST be 0" (RFC 6455 section 5.2), which would make it negative.
+	if length < 0 || length > maxFrame || t.judged && length < least {
+		t.fault = errLength
+		return 0, 0
+	}
+	return end, length
 }
 
 // walkClose ends the walk at the close frame chunk[at:], judged by RFC 6455

@@ -82,6 +82,8 @@ type session struct {
 	toClient   *flow                             // a goroutine of its own
 	report     func(message string, cause error) // to the log
 
+	directions sync.WaitGroup // that are still carried
+
 	mu      sync.Mutex
 	over    bool        // both connections have been closed
 	closing *time.Timer // cuts the session when closing takes too long
@@ -102,10 +104,10 @@ func newSession(client, upstream *side, rules *grammar, l limits, report func(st
 // run carries the session from its first byte to its end, as bytes where tunnel says
 // so, else as frames. Called once.
 func (s *session) run(tunnel bool) {
-	done := make(chan struct{})
-	go s.carryToClient(tunnel, done)
+	s.directions.Add(2)
+	go s.carry(s.toClient, tunnel)
 	s.carry(s.toUpstream, tunnel)
-	<-done
+	s.directions.Wait()
 	s.cut()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,14 +116,9 @@ func (s *session) run(tunnel bool) {
 	}
 }
 
-// carryToClient is the second goroutine of a session; it closes done at its end.
-func (s *session) carryToClient(tunnel bool, done chan struct{}) {
-	defer close(done)
-	s.carry(s.toClient, tunnel)
-}
-
 // carry takes one direction to its end. A panic in it ends the session and nothing else.
 func (s *session) carry(f *flow, tunnel bool) {
+	defer s.directions.Done()
 	defer s.recovered()
 	if tunnel {
 		s.pipe(f)
@@ -207,7 +204,7 @@ func (s *session) endOfStream(f *flow) {
 // destination in the middle of a frame.
 func (s *session) lastWord(f *flow, frame []byte) {
 	if f.track.left > 0 {
-		_ = f.to.conn.Close()
+		s.cut()
 		return
 	}
 	s.sendClose(f.to, frame)

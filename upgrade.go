@@ -195,7 +195,8 @@ type offer struct {
 func (s *settings) offer(header http.Header) *offer {
 	o := &offer{protocols: listItems(header[protocolHeader]), extensions: listItems(header[extensionsHeader])}
 	if s.noCompression && len(o.extensions) > 0 {
-		o.extensions, o.cut = nil, true
+		o.extensions = nil
+		o.cut = true
 	}
 	if len(s.protocols) == 0 {
 		return o

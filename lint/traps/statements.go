@@ -13,23 +13,12 @@ import (
 
 func isBadReceive(pass *analysis.Pass, c inspector.Cursor) bool {
 	n := c.Node().(*ast.AssignStmt)
-	if !slices.ContainsFunc(n.Rhs, isReceive) {
-		return false
-	}
-	if n.Tok == token.DEFINE {
-		return redeclares(pass, n.Lhs[0])
-	}
-	return c.ParentEdgeKind() == edge.CommClause_Comm || slices.ContainsFunc(n.Lhs, isNotName)
+	return slices.ContainsFunc(n.Rhs, isReceive) && (n.Tok == token.ASSIGN || redeclares(pass, n.Lhs[0]))
 }
 
 func isReceive(e ast.Expr) bool {
 	u, ok := ast.Unparen(e).(*ast.UnaryExpr)
 	return ok && u.Op == token.ARROW
-}
-
-func isNotName(e ast.Expr) bool {
-	_, ok := ast.Unparen(e).(*ast.Ident)
-	return !ok
 }
 
 // redeclares reports whether e, left of :=, stands for a variable that existed before.

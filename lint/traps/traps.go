@@ -1,9 +1,9 @@
 // Package traps knows the Go constructs that the compiler accepts and that
 // Yaegi v0.16.1, the interpreter in every Traefik 3, runs wrongly or not at all.
 //
-// The compiler, vet and the compiled tests are blind to all of them. Each rule
-// was seen to fail on that version; a rule that no longer fails may go.
-// Symbols newer than Go 1.22 are left to vet's stdversion.
+// The compiler, vet and the compiled tests are blind to all of them. A rule is
+// wider than its failure where the edge is hard to see: some of what it reports
+// would run. Symbols newer than Go 1.22 are left to vet's stdversion.
 package traps
 
 import (
@@ -15,12 +15,11 @@ import (
 	"golang.org/x/tools/go/ast/inspector"
 )
 
-// Analyzer reports every construct of [rules] outside test files: those may
-// run compiled only.
+// Analyzer reports the traps outside test files: a test shows its own when it
+// runs interpreted.
 var Analyzer = &analysis.Analyzer{
 	Name:     "traps",
 	Doc:      "report constructs that Yaegi, Traefik's interpreter, gets wrong",
-	URL:      "https://pkg.go.dev/github.com/wsfw/wsfw/lint/traps",
 	Requires: []*analysis.Analyzer{inspect.Analyzer},
 	Run:      run,
 }
@@ -40,7 +39,7 @@ var rules = []rule{
 		always,
 	},
 	{
-		"receive", "only x := <-c with new names, or x = <-c into a plain variable outside a select, stores the value",
+		"receive", "x = <-c may drop the value or panic, and so may := of a known x; give it a new name",
 		[]ast.Node{(*ast.AssignStmt)(nil)},
 		isBadReceive,
 	},

@@ -1,0 +1,70 @@
+# Each target installs what it needs, from Go's module proxy; the tools are pinned in
+# lint/go.mod, e2e/go.mod and e2e/traefik/go.mod.
+
+GOLANGCI := lint/.bin/golangci-lint
+TRAPS    := lint/.bin/traps
+YAEGI    := e2e/.bin/yaegi
+TRAEFIK  := e2e/.bin/traefik
+
+FUZZTIME ?= 5m
+LISTEN   ?= 127.0.0.1:8080
+
+.PHONY: demo demo-traefik test e2e soak fuzz lint fmt clean
+
+## demo: the plugin interpreted in an embedded host, an echo upstream, a page to try it from
+demo:
+	go run -C e2e ./demo -listen $(LISTEN)
+
+## demo-traefik: the same in a real Traefik (the first time it builds one, about 10 minutes)
+demo-traefik: $(TRAEFIK)
+	go run -C e2e ./demo -listen $(LISTEN) -traefik $(CURDIR)/$(TRAEFIK)
+
+## test: everything that needs no Traefik
+# The race detector watches compiled code only: Yaegi's own type cache is not free of races.
+test: $(YAEGI) $(TRAPS)
+	go test -race ./...
+	$(YAEGI) test .
+	cd lint && go test ./...
+	cd e2e && WSFW_ENGINES=compiled go test -race -count=1 -timeout 20m ./...
+	cd e2e && WSFW_ENGINES=interpreted go test -count=1 -timeout 20m ./...
+
+## e2e: the behaviour suite on its three engines, a real Traefik among them
+e2e: $(TRAEFIK)
+	cd e2e && go test -count=1 -timeout 45m ./...
+
+## soak: the same with its long runs
+soak: $(TRAEFIK)
+	cd e2e && WSFW_SOAK=1 go test -count=1 -timeout 4h ./...
+
+## fuzz: each fuzzer for FUZZTIME
+fuzz:
+	go test -run '^$$' -fuzz FuzzWalk -fuzztime $(FUZZTIME) -fuzzminimizetime 5s .
+	go test -run '^$$' -fuzz FuzzCloseFrame -fuzztime $(FUZZTIME) -fuzzminimizetime 5s .
+	go test -run '^$$' -fuzz FuzzSession -fuzztime $(FUZZTIME) -fuzzminimizetime 5s .
+
+## lint: golangci-lint over every module, and what the interpreter gets wrong
+lint: $(GOLANGCI) $(TRAPS)
+	$(TRAPS) .
+	$(GOLANGCI) run ./...
+	cd e2e && ../$(GOLANGCI) run ./...
+	cd lint && ../$(GOLANGCI) run ./...
+
+fmt: $(GOLANGCI)
+	$(GOLANGCI) fmt ./...
+	cd e2e && ../$(GOLANGCI) fmt ./...
+	cd lint && ../$(GOLANGCI) fmt ./...
+
+clean:
+	rm -rf lint/.bin e2e/.bin
+
+$(GOLANGCI): lint/go.mod
+	go build -C lint -o .bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(TRAPS): lint/go.mod $(wildcard lint/*.go lint/traps/*.go)
+	go build -C lint -o .bin/traps .
+
+$(YAEGI): e2e/go.mod
+	go build -C e2e -o .bin/yaegi github.com/traefik/yaegi/cmd/yaegi
+
+$(TRAEFIK): e2e/traefik/go.mod
+	go build -C e2e/traefik -o ../.bin/traefik github.com/traefik/traefik/v3/cmd/traefik

@@ -1,0 +1,320 @@
+package wsfw
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+)
+
+// script is a connection that gives what it was given, piece by piece, and keeps what
+// is written. At the end of its pieces it ends, or stays silent until it is closed.
+type script struct {
+	mu     sync.Mutex
+	turn   *sync.Cond // a deadline has passed, or the connection was closed
+	in     []byte
+	step   int  // bytes a Read gives at the most
+	silent bool // at the end of in
+	out    []byte
+	closed int // how often
+	late   bool
+	onRead func() // before each Read, unless nil
+	stuck  bool   // writes block until their deadline has passed
+}
+
+func newScript(in []byte, step int, silent bool) *script {
+	s := &script{in: in, step: step, silent: silent}
+	s.turn = sync.NewCond(&s.mu)
+	return s
+}
+
+func (s *script) Read(p []byte) (int, error) {
+	if s.onRead != nil {
+		s.onRead()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if s.closed > 0 {
+			return 0, net.ErrClosed
+		}
+		if s.late {
+			return 0, os.ErrDeadlineExceeded
+		}
+		if len(s.in) > 0 {
+			n := s.step
+			if n > len(s.in) {
+				n = len(s.in)
+			}
+			n = copy(p, s.in[:n])
+			s.in = s.in[n:]
+			return n, nil
+		}
+		if !s.silent {
+			return 0, io.EOF
+		}
+		s.turn.Wait()
+	}
+}
+
+func (s *script) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed > 0 {
+		return 0, net.ErrClosed
+	}
+	if s.stuck {
+		return 0, os.ErrDeadlineExceeded
+	}
+	s.out = append(s.out, p...)
+	return len(p), nil
+}
+
+func (s *script) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed++
+	s.turn.Broadcast()
+	return nil
+}
+
+// SetReadDeadline knows deadlines that have passed and those that will not in a test.
+func (s *script) SetReadDeadline(at time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late = !at.IsZero() && at.Before(time.Now())
+	s.turn.Broadcast()
+	return nil
+}
+
+func (s *script) SetDeadline(at time.Time) error   { return s.SetReadDeadline(at) }
+func (s *script) SetWriteDeadline(time.Time) error { return nil }
+func (s *script) LocalAddr() net.Addr              { return nil }
+func (s *script) RemoteAddr() net.Addr             { return nil }
+func (s *script) written() []byte                  { s.mu.Lock(); defer s.mu.Unlock(); return s.out }
+
+// runScripts runs a session between two scripts to its end and returns it with what
+// it reported.
+func runScripts(client, upstream *script, rules *grammar) (*session, []string) {
+	var mu sync.Mutex
+	var reports []string
+	report := func(message string, cause error) {
+		mu.Lock()
+		defer mu.Unlock()
+		reports = append(reports, message+": "+cause.Error())
+	}
+	l := limits{writeTimeout: time.Minute, closeTimeout: 20 * time.Millisecond}
+	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), rules, l, report)
+	s.run(false)
+	return s, reports
+}
+
+// masks the frames of a client.
+func fromClient(first byte, payload string) []byte {
+	return frame(first, []byte(payload), true)
+}
+
+func TestSessionOutcomes(t *testing.T) {
+	bye := closeFrame(4001, "bye", true)
+	cases := []struct {
+		name                 string
+		client, upstream     []byte
+		clientEnds, upEnds   bool // with the end of their scripts
+		outcome              outcome
+		toClient, toUpstream []byte // upstream's close frames unmasked, for their key is random
+	}{
+		{"close and answer", bye, closeBye, false, false, outcome{clientSide, 4001, "bye"}, closeBye, closeFrame(4001, "bye", false)},
+		{"client vanishes", fromClient(0x81, "x"), nil, true, false, outcome{clientSide, 1006, "connection lost"}, nil, frame(0x81, []byte("x"), false)},
+		{"upstream vanishes", nil, hello, false, true, outcome{upstreamSide, 1006, "connection lost"}, join(hello, closeFrame(1014, "upstream connection lost", false)), nil},
+		{"upstream vanishes in a frame", nil, hello[:4], false, true, outcome{upstreamSide, 1006, "connection lost"}, hello[:4], nil},
+		{
+			"client breaks framing", fromClient(0x83, "x"), nil, false, false,
+			outcome{gatewaySide, 1002, "client: " + errHeader.reason},
+			closeFrame(1002, errHeader.reason, false), closeFrame(1001, "client protocol error", false),
+		},
+		{
+			"upstream breaks framing", nil,
+			[]byte{0x83, 0},
+			false, false,
+			outcome{gatewaySide, 1002, "upstream: " + errHeader.reason},
+			closeFrame(1014, "upstream protocol error", false), closeFrame(1002, errHeader.reason, false),
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			client, upstream := newScript(c.client, 7, !c.clientEnds), newScript(c.upstream, 7, !c.upEnds)
+			s, reports := runScripts(client, upstream, plain)
+			if s.outcome != c.outcome || len(reports) > 0 {
+				t.Errorf("outcome %+v, reports %q; want %+v, none", s.outcome, reports, c.outcome)
+			}
+			if got := client.written(); !bytes.Equal(got, c.toClient) {
+				t.Errorf("client got %q, want %q", got, c.toClient)
+			}
+			if got := unmasked(upstream.written()); !bytes.Equal(got, c.toUpstream) {
+				t.Errorf("upstream got %q, want %q", got, c.toUpstream)
+			}
+			if client.closed != 1 || upstream.closed != 1 {
+				t.Errorf("connections closed %d and %d times, want once", client.closed, upstream.closed)
+			}
+		})
+	}
+}
+
+// unmasked is a stream of short masked frames without their masks.
+func unmasked(stream []byte) []byte {
+	var out []byte
+	for len(stream) >= 2+maskSize {
+		size := 2 + maskSize + int(stream[1]&0x7f)
+		out = append(out, frame(stream[0], closePayload(stream[:size]), false)...)
+		stream = stream[size:]
+	}
+	return out
+}
+
+func TestBlockedClientIsCut(t *testing.T) {
+	client, upstream := newScript(nil, 1, true), newScript(hello, 7, true)
+	client.stuck = true
+	s, _ := runScripts(client, upstream, plain)
+	if want := (outcome{gatewaySide, 1001, "client write timeout"}); s.outcome != want {
+		t.Errorf("outcome %+v, want %+v", s.outcome, want)
+	}
+	if got, want := unmasked(upstream.written()), closeFrame(1001, "client write timeout", false); !bytes.Equal(got, want) {
+		t.Errorf("upstream got %q, want %q", got, want)
+	}
+}
+
+// A close frame of ours waits for the end of the frame that is being passed on.
+func TestFarewellWaitsForTheFrame(t *testing.T) {
+	large := frame(0x82, bytes.Repeat([]byte("x"), 5000), false)
+	client, upstream := newScript(nil, 7, true), newScript(join(large, hello), 700, true)
+	chunks := 0
+	upstream.onRead = func() {
+		// In the middle of the large frame the client breaks framing.
+		if chunks++; chunks == 3 {
+			client.mu.Lock()
+			client.in = hello // not masked
+			client.turn.Broadcast()
+			client.mu.Unlock()
+		}
+	}
+	runScripts(client, upstream, plain)
+	got := client.written()
+	if !bytes.HasPrefix(got, large) {
+		t.Fatalf("the frame was not passed on to its end: %d of %d bytes", len(got), len(large))
+	}
+	rest := bytes.TrimPrefix(got[len(large):], hello)
+	if want := closeFrame(1002, errUnmasked.reason, false); !bytes.Equal(rest, want) {
+		t.Errorf("after the frame came %q, want %q", rest, want)
+	}
+}
+
+func TestPanicEndsTheSession(t *testing.T) {
+	client, upstream := newScript(nil, 7, true), newScript(hello, 7, true)
+	upstream.onRead = func() { panic("provoked") }
+	s, reports := runScripts(client, upstream, plain)
+	if s.outcome.endedBy != gatewaySide || s.outcome.code != closeInternal {
+		t.Errorf("outcome %+v", s.outcome)
+	}
+	if len(reports) != 1 || reports[0] != "session failed: provoked" {
+		t.Errorf("reports %q", reports)
+	}
+	if client.closed == 0 || upstream.closed == 0 {
+		t.Error("a connection was left open")
+	}
+}
+
+// A panic in the report of a panic must not get out, either.
+func TestPanicInReport(t *testing.T) {
+	client, upstream := newScript(nil, 7, true), newScript(hello, 7, true)
+	upstream.onRead = func() { panic("provoked") }
+	l := limits{closeTimeout: time.Second}
+	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, l, func(string, error) { panic("again") })
+	s.run(false)
+	if client.closed == 0 || upstream.closed == 0 {
+		t.Error("a connection was left open")
+	}
+}
+
+func TestBufferGrowsAndGoesBack(t *testing.T) {
+	f := newFlow(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plain, true)
+	f.small = make([]byte, smallBuffer)
+	f.buf = f.small
+	f.held = copy(f.buf, "held")
+	if grow(f); len(f.buf) != largeBuffer || string(f.buf[:f.held]) != "held" {
+		t.Fatalf("grown, the buffer has %d bytes and holds %q", len(f.buf), f.buf[:f.held])
+	}
+	if restore(f); len(f.buf) != smallBuffer || string(f.buf[:f.held]) != "held" || f.lent != nil {
+		t.Errorf("restored, it has %d bytes and holds %q", len(f.buf), f.buf[:f.held])
+	}
+}
+
+func TestTick(t *testing.T) {
+	for write, want := range map[time.Duration]time.Duration{
+		0:                      quietTick,
+		400 * time.Millisecond: 100 * time.Millisecond,
+		time.Hour:              quietTick,
+	} {
+		if got := (limits{writeTimeout: write}).tick(); got != want {
+			t.Errorf("writeTimeout %v: tick %v, want %v", write, got, want)
+		}
+	}
+}
+
+// oneClose is whether b is exactly one close frame of ours.
+func oneClose(b []byte, mask bool) bool {
+	if len(b) < 4 || b[0] != finBit|opClose || (b[1] >= maskBit) != mask {
+		return false
+	}
+	size, length, complete := dissect(b)
+	if !complete || len(b) != size+int(length) {
+		return false
+	}
+	code, _ := closeStatus(b)
+	return code == closeGoingAway || code == closeProtocol || code == closeInvalidData || code == closeBadGateway
+}
+
+// lawfulOutput is whether out is a prefix of in, or a prefix that ends between two
+// frames and one close frame of ours.
+func lawfulOutput(in, out []byte, rules *grammar, mask bool) error {
+	v := judge(in, rules, mask)
+	if bytes.HasPrefix(in, out) {
+		if len(out) > v.pass {
+			return errors.New("more was passed on than is legal")
+		}
+		return nil
+	}
+	for at := range v.bounds {
+		if at <= len(out) && bytes.Equal(in[:at], out[:at]) && oneClose(out[at:], mask) {
+			return nil
+		}
+	}
+	return errors.New("neither a prefix nor a prefix with a close frame of ours at a frame's end")
+}
+
+// FuzzSession sends arbitrary bytes in arbitrary pieces both ways.
+func FuzzSession(f *testing.F) {
+	for i, seed := range seeds() {
+		f.Add(seed, seeds()[len(seeds())-1-i], uint8(i), uint8(3*i), uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, fromClient, fromUpstream []byte, clientStep, upstreamStep, role uint8) {
+		rules := grammars[role&3]
+		client := newScript(fromClient, 1+int(clientStep), role&4 != 0)
+		upstream := newScript(fromUpstream, 1+int(upstreamStep), role&8 != 0)
+		// Nobody ends a session in which both stay silent.
+		client.silent = client.silent && !upstream.silent
+		s, reports := runScripts(client, upstream, rules)
+		if len(reports) > 0 || s.outcome.endedBy == "" {
+			t.Errorf("reports %q, outcome %+v", reports, s.outcome)
+		}
+		if err := lawfulOutput(fromClient, upstream.written(), rules, true); err != nil {
+			t.Errorf("to the upstream: %v: %x of %x", err, upstream.written(), fromClient)
+		}
+		if err := lawfulOutput(fromUpstream, client.written(), rules, false); err != nil {
+			t.Errorf("to the client: %v: %x of %x", err, client.written(), fromUpstream)
+		}
+	})
+}
