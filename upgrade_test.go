@@ -1,0 +1,121 @@
+package wsfw
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+)
+
+func TestAcceptFor(t *testing.T) {
+	if got := acceptFor(sampleKey); got != sampleAccept {
+		t.Errorf("acceptFor = %q, want %q", got, sampleAccept)
+	}
+}
+
+func TestBelow(t *testing.T) {
+	cases := []struct {
+		prefix, target string
+		rest           string
+		ok             bool
+	}{
+		{"", "/", "", true},
+		{"", "/a/b", "/a/b", true},
+		{"/socket", "/socket", "", true},
+		{"/socket/", "/socket", "", true},
+		{"/socket", "/socket/", "/", true},
+		{"/socket", "/socket/a%20b", "/a%20b", true},
+		{"/socket", "/socket//a", "//a", true},
+		{"/socket", "/socketry", "", false},
+		{"/socket", "/socket%2Fa", "", false},
+		{"/socket", "/%73ocket/a", "/a", true},
+		{"/socket", "//socket", "", false},
+		{"/socket", "/", "", false},
+		{"/a b/c", "/a%20b/c/%C3%A4", "/%C3%A4", true},
+		{"/a%20b", "/a%20b", "", true},
+		{"/a/b", "/a", "", false},
+	}
+	for _, c := range cases {
+		m := &mistakes{}
+		prefix := m.path(c.prefix)
+		u, err := url.ParseRequestURI(c.target)
+		if err != nil || len(m.errs) > 0 {
+			t.Fatalf("%q, %q: %v, %v", c.prefix, c.target, err, m.errs)
+		}
+		if rest, ok := below(prefix, u); rest != c.rest || ok != c.ok {
+			t.Errorf("below %q of %q is %q, %v; want %q, %v", c.prefix, c.target, rest, ok, c.rest, c.ok)
+		}
+	}
+}
+
+func TestSentPathKeepsWhatShouldHaveBeenEscaped(t *testing.T) {
+	u, err := url.ParseRequestURI(`/a"b|c/ä%2F`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := sentPath(u); got != `/a"b|c/ä%2F` {
+		t.Errorf("sentPath = %q", got)
+	}
+	u.Path = "/changed" // by a middleware that knows nothing of RawPath
+	if got := sentPath(u); got != "/changed" {
+		t.Errorf("sentPath of a changed path = %q", got)
+	}
+}
+
+func TestClimbs(t *testing.T) {
+	for path, want := range map[string]bool{
+		"": false, "/a/b": false, "/a/..": true, "/./a": true, "/%2e%2E/a": true, "/..a": false, "/%zz": true,
+	} {
+		if got := climbs(path); got != want {
+			t.Errorf("climbs(%q) = %v", path, got)
+		}
+	}
+}
+
+func TestTarget(t *testing.T) {
+	cases := []struct {
+		endpoint string
+		add      bool
+		below    string
+		query    string
+		want     string
+	}{
+		{"ws://h", false, "/x", "", "/"},
+		{"ws://h/ws", false, "/x", "a=1", "/ws?a=1"},
+		{"ws://h/ws/?k=v", false, "", "a=1&b", "/ws/?k=v&a=1&b"},
+		{"ws://h/ws?k=v", false, "", "", "/ws?k=v"},
+		{"ws://h/ws", true, "", "", "/ws"},
+		{"ws://h/ws", true, "/", "", "/ws/"},
+		{"ws://h/ws/", true, "/a%2Fb", "", "/ws/a%2Fb"},
+		{"ws://h/a%20b", true, "//c", "q=%20", "/a%20b//c?q=%20"},
+		{"ws://h", true, "/c", "", "/c"},
+	}
+	for _, c := range cases {
+		m := &mistakes{}
+		u := &upstream{endpoint: m.endpoint("upstreamEndpoint", c.endpoint), appendPath: c.add}
+		if got := u.target(u.endpoint, c.below, c.query); got != c.want {
+			t.Errorf("%s with %q, %q: %q, want %q", c.endpoint, c.below, c.query, got, c.want)
+		}
+	}
+}
+
+func TestOfferIsCutInTheClientsOrder(t *testing.T) {
+	s := &settings{protocols: []string{"a", "b"}, noCompression: true}
+	header := http.Header{protocolHeader: {"c, b", "a"}, extensionsHeader: {"permessage-deflate; x=1"}}
+	o := s.offer(header)
+	o.apply(header)
+	if !o.cut || header.Get(protocolHeader) != "b, a" || len(header[extensionsHeader]) != 0 {
+		t.Errorf("offer %+v, header %v", o, header)
+	}
+}
+
+func TestCopyEndToEnd(t *testing.T) {
+	src := http.Header{
+		"Connection": {"Upgrade, X-Hop"}, "X-Hop": {"1"}, "Te": {"trailers"}, "Keep-Alive": {"5"},
+		"Cookie": {"a=b"}, "Set-Cookie": {"c=d"}, "Server": {"upstream"},
+	}
+	dst := http.Header{"Set-Cookie": {"first=1"}, "Server": {"outer"}}
+	copyEndToEnd(dst, src)
+	if len(dst) != 3 || dst.Get("Cookie") != "a=b" || len(dst["Set-Cookie"]) != 2 || dst.Get("Server") != "upstream" {
+		t.Errorf("copied %v", dst)
+	}
+}
