@@ -179,7 +179,7 @@ type track struct {
 	frames   int64 // complete headers passed, control frames included
 	messages int64 // data messages ended
 
-	closing []byte // the close frame that ended the walk
+	closing []byte // the close frame that ended the walk, which has yet to be passed on
 	fault   *fault // the breach that ended the walk
 }
 
@@ -191,9 +191,8 @@ func newTrack(rules *grammar, masked bool) track {
 // walk goes over the headers in chunk, which continues the track, and returns how
 // many leading bytes of it may go on: all that belongs to legal frames. What it
 // keeps back is a header or a control frame that is not complete yet, at most
-// 131 bytes, which has to stand at the start of the next chunk. A close frame is
-// part of what may go on and ends the walk, in t.closing; a fault ends it before
-// the offending frame, in t.fault.
+// 131 bytes, which has to stand at the start of the next chunk. A legal close frame
+// ends the walk before it, in t.closing, and so does the first fault, in t.fault.
 //
 // One function with everything inline: it runs once a chunk, and in the interpreter
 // a call per frame would cost more than the parsing.
@@ -234,7 +233,8 @@ func walk(t *track, chunk []byte) int {
 				return at
 			}
 			if first&0x0F == opClose {
-				return walkClose(t, chunk[:end], at)
+				walkClose(t, chunk[at:end])
+				return at
 			}
 		} else if class == classWhole {
 			t.messages++
@@ -305,18 +305,14 @@ func longHeader(t *track, chunk []byte, at int, class byte) (end, length int) {
 	return end, length
 }
 
-// walkClose ends the walk at the close frame chunk[at:], judged by RFC 6455
-// section 7.4, and returns how much of chunk may go on.
-func walkClose(t *track, chunk []byte, at int) int {
+// walkClose ends the walk before a complete close frame, judged by RFC 6455 section 7.4.
+func walkClose(t *track, frame []byte) {
 	if t.judged {
-		if f := judgeClose(closePayload(chunk[at:])); f != nil {
-			t.fault = f
-			return at
-		}
+		t.fault = judgeClose(closePayload(frame))
 	}
-	t.frames++
-	t.closing = append([]byte(nil), chunk[at:]...)
-	return len(chunk)
+	if t.fault == nil {
+		t.closing = append([]byte(nil), frame...)
+	}
 }
 
 // judgeClose is the fault of a close frame's payload, unmasked, or nil.

@@ -140,11 +140,19 @@ func (s *session) recovered() {
 	s.report("session failed", errors.New(fmt.Sprint(r)))
 }
 
-// passedClose follows up a close frame that has just been relayed.
-func (s *session) passedClose(f *flow) {
-	code, reason := closeStatus(f.track.closing)
+// passClose passes on the close frame at which f's track has ended. The outcome is
+// concluded first, for the answer may come before the write returns.
+func (s *session) passClose(f *flow) {
+	frame := f.track.closing
+	code, reason := closeStatus(frame)
 	s.conclude(f.from.name, code, reason)
 	s.startClosing()
+	if _, err := f.to.conn.Write(frame); err != nil {
+		s.unwritable(f, err)
+		return
+	}
+	f.track.frames++
+	f.bytes += int64(len(frame))
 	s.mark(&f.from.closeReceived, &f.to.closeSent)
 }
 

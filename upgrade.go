@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -362,10 +363,16 @@ func accept(rw http.ResponseWriter, req *http.Request, agreed *http.Response) (n
 	if err != nil {
 		return nil, nil, errNotHijackable
 	}
+	accepted := false
+	defer func() {
+		if !accepted {
+			_ = conn.Close()
+		}
+	}()
 	if _, err := conn.Write(switching(header, req.Header.Get(keyHeader), agreed.Header)); err != nil {
-		_ = conn.Close()
 		return nil, nil, err
 	}
+	accepted = true
 	return conn, taken(buffered.Reader), nil
 }
 
@@ -420,22 +427,34 @@ func copyEndToEnd(dst, src http.Header) {
 }
 
 // pass hands an upstream's answer other than 101 to the client as it comes: status,
-// end-to-end headers, body.
+// end-to-end headers, body. A body that breaks off breaks off for the client, too.
 func pass(rw http.ResponseWriter, answer *http.Response) {
 	copyEndToEnd(rw.Header(), answer.Header)
 	rw.WriteHeader(answer.StatusCode)
-	flusher := http.NewResponseController(rw)
+	client := http.NewResponseController(rw)
 	buf := make([]byte, largeBuffer)
 	for {
+		_ = client.Flush()
 		n, err := answer.Body.Read(buf)
 		if n > 0 {
 			if _, failed := rw.Write(buf[:n]); failed != nil {
 				return
 			}
-			_ = flusher.Flush()
 		}
-		if err != nil {
+		if err == io.EOF {
 			return
 		}
+		if err != nil {
+			abort(client)
+			return
+		}
+	}
+}
+
+// abort ends a client's connection in the middle of an answer. A handler's way to do
+// that would be a panic, which Traefik logs with a stack trace.
+func abort(client *http.ResponseController) {
+	if conn, _, err := client.Hijack(); err == nil {
+		_ = conn.Close()
 	}
 }

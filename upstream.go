@@ -75,6 +75,9 @@ type upstreamRule struct {
 
 // matches reports whether the request carries the rule's value.
 func (r *upstreamRule) matches(req *http.Request) bool {
+	if r.header == "Host" {
+		return req.Host == r.value // net/http keeps it apart from the headers
+	}
 	if r.header != "" {
 		return contains(req.Header[r.header], r.value)
 	}

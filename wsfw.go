@@ -101,6 +101,7 @@ func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *
 		}
 	}()
 	key := newKey()
+	//nolint:bodyclose // the body is read from conn, which is closed
 	answer, reader, err := u.exchange(req.Context(), conn, u.request(req, e, u.target(e, rest, req.URL.RawQuery), key, o))
 	if err != nil {
 		v.fail(rw, req, err)
