@@ -266,6 +266,9 @@ func (m *mistakes) endpoint(key, value string) endpoint {
 	if u.User != nil {
 		m.add(key, "must hold no user or password; set an Authorization header in headers instead")
 	}
+	if strings.Contains(u.RawQuery, " ") {
+		m.add(key, "has a space in its query; write %%20")
+	}
 	if u.Fragment != "" {
 		m.add(key, "must have no fragment (RFC 6455 section 3)")
 	}
@@ -290,6 +293,12 @@ func (m *mistakes) rule(key string, r UpstreamRule) upstreamRule {
 	}
 	if named != 1 {
 		m.add(key, "must name exactly one of header, query, cookie")
+	}
+	if r.Header != "" && !isToken(r.Header) {
+		m.add(key+".header", "is %q, which is no header name", r.Header)
+	}
+	if r.Cookie != "" && !isToken(r.Cookie) {
+		m.add(key+".cookie", "is %q, which is no cookie name", r.Cookie)
 	}
 	if r.UpstreamEndpoint == "" {
 		m.add(key, "must name the upstreamEndpoint that it picks")
@@ -326,8 +335,8 @@ func (m *mistakes) headers(values map[string]string) http.Header {
 			m.add("headers", "has %q, which is no header name", name)
 		} else if reason, own := ownHeaders[canonical]; own {
 			m.add("headers", "has %s, which %s and cannot be set here", canonical, reason)
-		} else if strings.ContainsAny(value, "\r\n\x00") {
-			m.add("headers", "has a line break in the value of %s", canonical)
+		} else if strings.ContainsFunc(value, isControl) {
+			m.add("headers", "has a control character in the value of %s", canonical)
 		} else {
 			headers[canonical] = []string{value}
 		}
@@ -360,6 +369,11 @@ func (m *mistakes) contradictions(c *Config) {
 			m.add(option.key, "needs upstreamEndpoint: without one wsfw only checks upgrades and leaves them to the router's service")
 		}
 	}
+}
+
+// isControl reports whether r may not stand in a header's value (RFC 9110 section 5.5).
+func isControl(r rune) bool {
+	return r < ' ' && r != '\t' || r == 0x7F
 }
 
 // isToken reports whether s is a token of RFC 9110 section 5.6.2.

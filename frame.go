@@ -297,10 +297,14 @@ func longHeader(t *track, chunk []byte, at int, class byte) (end, length int) {
 		least = 1 << 16
 	}
 	// "The minimal number of bytes MUST be used to encode the length", and "the most
-	// significant bit MUST be 0" (RFC 6455 section 5.2), which would make it negative.
-	if length < 0 || length > maxFrame || t.judged && length < least {
+	// significant bit MUST be 0" (RFC 6455 section 5.2): an int is negative then.
+	legal := length >= least && length <= maxFrame
+	if t.judged && !legal {
 		t.fault = errLength
 		return 0, 0
+	}
+	if length < 0 || length > maxFrame {
+		length = maxFrame // a frame that never ends
 	}
 	return end, length
 }
@@ -342,13 +346,19 @@ func mayBeSent(code int) bool {
 }
 
 // closePayload is the payload of a complete control frame, unmasked into memory
-// of its own.
+// of its own. Its length may stand in any form, for not all frames are judged.
 func closePayload(frame []byte) []byte {
-	length := int(frame[1] & 0x7F)
-	if frame[1] < maskBit {
-		return append([]byte(nil), frame[2:2+length]...)
+	header := 2
+	switch frame[1] & 0x7F {
+	case 126:
+		header = 4
+	case 127:
+		header = 10
 	}
-	return masked(frame[2+maskSize:2+maskSize+length], frame[2:2+maskSize])
+	if frame[1] < maskBit {
+		return append([]byte(nil), frame[header:]...)
+	}
+	return masked(frame[header+maskSize:], frame[header:header+maskSize])
 }
 
 // closeStatus is the code and reason in a complete close frame, closeNoStatus

@@ -65,6 +65,8 @@ func TestWalkPassesLegalFrames(t *testing.T) {
 		{"RSV1 with permessage-deflate", frame(0xc1, []byte("x"), true), true, compressed, 1, 1},
 		{"RSV1 on a first fragment", join(frame(0x41, []byte("x"), false), fragmentLo), false, compressed, 2, 1},
 		{"RSV3 with an unknown extension", frame(0x91, []byte("x"), false), false, extended, 1, 1},
+		{"2^64-1 bytes, not judged", join([]byte{0x82, 0x7f}, bytes.Repeat([]byte{0xff}, 8), hello), false, lax, 1, 1},
+		{"long ping, not judged", frame(0x89, make([]byte, 126), false), false, lax, 1, 0},
 		{"reserved opcode, not judged", frame(0x83, []byte("x"), false), false, lax, 1, 0},
 	}
 	for _, c := range cases {
@@ -157,6 +159,17 @@ func TestWalkEndsAtClose(t *testing.T) {
 		t.Errorf("passed %d bytes, closing %x", pass, track.closing)
 	}
 	if code, reason := closeStatus(track.closing); code != 1000 || reason != "bye" {
+		t.Errorf("close status %d %q", code, reason)
+	}
+}
+
+func TestWalkEndsAtCloseInLongForm(t *testing.T) {
+	long := []byte{0x88, 0xff, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x03, 0xe9, 'x'}
+	track := newTrack(lax, true)
+	if pass := walk(&track, join(long, hello)); pass != 0 || !bytes.Equal(track.closing, long) {
+		t.Fatalf("passed %d bytes, closing %x", pass, track.closing)
+	}
+	if code, reason := closeStatus(track.closing); code != 1001 || reason != "x" {
 		t.Errorf("close status %d %q", code, reason)
 	}
 }
@@ -299,7 +312,7 @@ func dissect(b []byte) (size int, length uint64, complete bool) {
 // lawful judges the header at the start of b, as far as it is there.
 func lawful(b []byte, length uint64, complete, within bool, rules *grammar, mask bool) bool {
 	if rules == lax {
-		return b[1]&0x7f != 127 || len(b) < 10 || binary.BigEndian.Uint64(b[2:]) <= maxFrame
+		return true
 	}
 	if !legalFirst(b[0], within, rules) || (b[1]&maskBit != 0) != mask {
 		return false
@@ -375,6 +388,8 @@ func seeds() [][]byte {
 		{0x82, 127, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3},
 		frame(0x89, make([]byte, 125), false),
 		frame(0x88, []byte{3}, false),
+		{0x88, 126, 0, 2, 3, 0xe8},
+		{0x88, 0xff, 0, 0, 0, 0, 0, 0, 0, 2, 1, 2, 3, 4, 3, 0xe8},
 	}
 }
 
@@ -382,6 +397,7 @@ func seeds() [][]byte {
 func FuzzWalk(f *testing.F) {
 	for i, seed := range seeds() {
 		f.Add(seed, uint8(i), uint8(i))
+		f.Add(seed, uint8(255), uint8(3))
 	}
 	f.Fuzz(func(t *testing.T, stream []byte, step, role uint8) {
 		rules, mask := grammars[role&3], role&4 != 0

@@ -66,8 +66,12 @@ func (s *session) pump(f *flow) {
 	f.buf = f.small
 	f.plain = io.MultiWriter(f.to.conn)
 	for {
-		if s.look(f) {
-			if !s.bidFarewell(f) {
+		farewell, mute := s.look(f)
+		if mute {
+			break
+		}
+		if farewell != nil {
+			if !s.bidFarewell(f, farewell) {
 				s.endOfStream(f)
 				return
 			}
@@ -242,18 +246,20 @@ func restore(f *flow) {
 }
 
 // look is what a pump does at its start, at every tick and when it is woken. It
-// reports whether there is a farewell to bid. The write deadline rolls: it is moved
-// on as long as the pump comes by, so only a write that blocks can miss it.
-func (s *session) look(f *flow) bool {
+// returns the close frame that the pump has to send, if there is one, and whether the
+// pump's destination has ended, so that nothing can be sent to it any more. The write
+// deadline rolls: it is moved on as long as the pump comes by, so only a write that
+// blocks can miss it.
+func (s *session) look(f *flow) (farewell []byte, mute bool) {
 	restore(f)
 	now := time.Now()
 	_ = f.from.conn.SetReadDeadline(now.Add(s.tick()))
 	s.armWrite(f, now)
-	// Last, for wake stores before it sets its deadline: whichever of the two
-	// deadlines stands in the end, the farewell has been seen or will be.
+	// Last, for whoever wakes the pump sets its deadline last: whichever of the two
+	// deadlines stands in the end, what there is to see has been seen or will be.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return f.to.farewell != nil
+	return f.to.farewell, f.to.ended
 }
 
 // armWrite moves the write deadline of f's destination on.
@@ -267,7 +273,7 @@ func (s *session) armWrite(f *flow, now time.Time) {
 
 // bidFarewell brings the frame that is being passed on to its end and sends our
 // close frame after it. It is false where the stream ended inside the frame.
-func (s *session) bidFarewell(f *flow) bool {
+func (s *session) bidFarewell(f *flow, farewell []byte) bool {
 	// The closing timer bounds these writes; the rolling deadline no longer rolls.
 	_ = f.to.conn.SetWriteDeadline(time.Time{})
 	for f.track.left > 0 {
@@ -286,10 +292,7 @@ func (s *session) bidFarewell(f *flow) bool {
 			return false
 		}
 	}
-	s.mu.Lock()
-	frame := f.to.farewell
-	s.mu.Unlock()
-	s.sendClose(f.to, frame)
+	s.sendClose(f.to, farewell)
 	return true
 }
 
@@ -311,15 +314,15 @@ func (s *session) drain(f *flow) {
 	rest.left = f.track.left
 	rest.closing = f.track.closing
 	for {
-		if rest.closing == nil && rest.fault == nil {
+		if rest.closing == nil {
 			pass := walk(&rest, f.buf[:f.held])
 			f.held = copy(f.buf, f.buf[pass:f.held])
 			if rest.closing != nil {
 				s.mark(&f.from.closeReceived)
 			}
 		}
-		if rest.closing != nil || rest.fault != nil {
-			f.held = 0 // nothing more to look for, or no way to find it
+		if rest.closing != nil {
+			f.held = 0
 		}
 		n, err := readOn(f, f.buf[f.held:])
 		if err != nil && n == 0 {

@@ -189,9 +189,9 @@ func (s *session) unwritable(f *flow, cause error) {
 // of a gateway; the upstream sees its connection close, as it would without wsfw.
 func (s *session) endOfStream(f *flow) {
 	s.mu.Lock()
-	frame := f.to.farewell
+	farewell := f.to.farewell
 	told := f.to.closeSent
-	vanished := !told && frame == nil && !f.from.closeReceived
+	vanished := !told && farewell == nil && !f.from.closeReceived
 	s.mu.Unlock()
 	if vanished {
 		s.conclude(f.from.name, closeAbnormal, "connection lost")
@@ -199,13 +199,14 @@ func (s *session) endOfStream(f *flow) {
 			s.cut()
 			return
 		}
-		frame = lossFrame(f.to, "upstream connection lost")
+		farewell = lossFrame(f.to, "upstream connection lost")
 	}
 	s.startClosing()
-	if frame != nil && !told {
-		s.lastWord(f, frame)
-	}
 	s.mark(&f.from.ended)
+	if !told && farewell != nil {
+		_ = f.to.conn.SetReadDeadline(past) // the pump to f.from has nobody to write to
+		s.lastWord(f, farewell)
+	}
 }
 
 // lastWord sends a close frame at the end of f's source, unless that has left its

@@ -55,7 +55,8 @@ func (t *tlsSource) fileVersions() string {
 	return versions
 }
 
-// load reads the files. Its error begins with the key of the file at fault.
+// load makes a configuration of the options, reading the files. Its error names every
+// key whose file cannot be used.
 func (t *tlsSource) load() (*tls.Config, error) {
 	config := &tls.Config{
 		ServerName:         t.options.ServerName,
@@ -63,24 +64,39 @@ func (t *tlsSource) load() (*tls.Config, error) {
 		InsecureSkipVerify: t.options.InsecureSkipVerify,
 		NextProtos:         []string{"http/1.1"},
 	}
-	if t.options.CAFile != "" {
-		pem, err := os.ReadFile(t.options.CAFile)
-		if err != nil {
-			return nil, errors.New("tls.caFile: cannot be read: " + err.Error())
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("tls.caFile: holds no certificate in PEM form")
-		}
+	return config, errors.Join(t.loadRoots(config), t.loadPair(config))
+}
+
+// loadRoots reads the authorities into config.
+func (t *tlsSource) loadRoots(config *tls.Config) error {
+	if t.options.CAFile == "" {
+		return nil
 	}
-	if t.options.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.options.CertFile, t.options.KeyFile)
-		if err != nil {
-			return nil, errors.New("tls.certFile, tls.keyFile: cannot be used: " + err.Error())
-		}
-		config.Certificates = []tls.Certificate{pair}
+	pem, err := os.ReadFile(t.options.CAFile)
+	if err != nil {
+		return errors.New("tls.caFile: cannot be read: " + err.Error())
 	}
-	return config, nil
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return errors.New("tls.caFile: holds no certificate in PEM form")
+	}
+	return nil
+}
+
+// loadPair reads our own certificate and its key into config.
+func (t *tlsSource) loadPair(config *tls.Config) error {
+	if t.options.CertFile == "" && t.options.KeyFile == "" {
+		return nil
+	}
+	if t.options.CertFile == "" || t.options.KeyFile == "" {
+		return errors.New("tls.certFile, tls.keyFile: go together: name both or neither")
+	}
+	pair, err := tls.LoadX509KeyPair(t.options.CertFile, t.options.KeyFile)
+	if err != nil {
+		return errors.New("tls.certFile, tls.keyFile: cannot be used: " + err.Error())
+	}
+	config.Certificates = []tls.Certificate{pair}
+	return nil
 }
 
 // tlsVersions are the values of tls.minVersion.
@@ -90,26 +106,17 @@ var tlsVersions = map[string]uint16{
 	"1.3": tls.VersionTLS13, "VersionTLS13": tls.VersionTLS13,
 }
 
-// tls parses the tls options. secure tells whether there is a wss:// endpoint; it is
-// nil where there is none.
+// tls parses the tls options. secure tells whether there is a wss:// endpoint.
 func (m *mistakes) tls(c *TLSConfig, secure bool) *tlsSource {
-	if !secure {
-		if c != nil {
-			m.add("tls", "needs a wss:// endpoint")
-		}
-		return nil
-	}
 	if c == nil {
 		c = &TLSConfig{}
+	} else if !secure {
+		m.add("tls", "needs a wss:// endpoint")
 	}
 	m.unknown("tls.", c.Unknown)
 	minimum, known := tlsVersions[c.MinVersion]
 	if !known {
 		m.add("tls.minVersion", "is %q, must be 1.2 or 1.3", c.MinVersion)
-	}
-	if (c.CertFile == "") != (c.KeyFile == "") {
-		m.add("tls.certFile, tls.keyFile", "go together: name both or neither")
-		return nil
 	}
 	source := &tlsSource{options: *c, minimum: minimum}
 	source.versions = source.fileVersions()

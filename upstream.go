@@ -35,7 +35,7 @@ type upstream struct {
 	headers        http.Header
 	connectTimeout time.Duration
 	upgradeTimeout time.Duration
-	tls            *tlsSource // nil where no endpoint is wss://
+	tls            *tlsSource
 }
 
 // endpoint is a ws:// or wss:// URL, taken apart.
@@ -238,13 +238,23 @@ func readAnswer(reader *bufio.Reader) (*http.Response, error) {
 	for i := 0; i < maxInformational; i++ {
 		answer, err := http.ReadResponse(reader, &http.Request{Method: http.MethodGet})
 		if err != nil {
-			return nil, err
+			return nil, withoutQuotes(err)
 		}
 		if answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
 			return answer, nil
 		}
 	}
 	return nil, errors.New("too many informational answers")
+}
+
+// withoutQuotes is the error of a reader of HTTP without what it quotes: an upstream
+// may send back what a client sent it in confidence, and errors go to the log.
+func withoutQuotes(err error) error {
+	var failure net.Error
+	if errors.As(err, &failure) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return errors.New("the answer is not HTTP")
 }
 
 // verify is what is untrue in an upstream's 101 for key and offer, or nil (RFC 6455
