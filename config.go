@@ -131,15 +131,19 @@ func parse(c *Config) (*settings, error) {
 	return s, nil
 }
 
-// unknown reports keys that are no options of section, sorted, so that the
-// message is the same each time.
-func (m *mistakes) unknown(section string, keys map[string]any) {
-	names := make([]string, 0, len(keys))
-	for name := range keys {
-		names = append(names, name)
+// sortedKeys are a map's keys in an order that is the same each time.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
 	}
-	sort.Strings(names)
-	for _, name := range names {
+	sort.Strings(keys)
+	return keys
+}
+
+// unknown reports keys that are no options of section.
+func (m *mistakes) unknown(section string, keys map[string]any) {
+	for _, name := range sortedKeys(keys) {
 		m.add(section+name, "unknown key; check its spelling against the options in README")
 	}
 }
@@ -295,10 +299,13 @@ func (m *mistakes) rule(key string, r UpstreamRule) upstreamRule {
 		m.add(key, "must name exactly one of header, query, cookie")
 	}
 	if r.Header != "" && !isToken(r.Header) {
-		m.add(key+".header", "is %q, which is no header name", r.Header)
+		m.add(key, "header is %q, which is no header name", r.Header)
 	}
 	if r.Cookie != "" && !isToken(r.Cookie) {
-		m.add(key+".cookie", "is %q, which is no cookie name", r.Cookie)
+		m.add(key, "cookie is %q, which is no cookie name", r.Cookie)
+	}
+	if r.Value == "" {
+		m.add(key, "must name the value that picks its upstreamEndpoint")
 	}
 	if r.UpstreamEndpoint == "" {
 		m.add(key, "must name the upstreamEndpoint that it picks")
@@ -329,17 +336,19 @@ var ownHeaders = map[string]string{
 // values, for they may be secret.
 func (m *mistakes) headers(values map[string]string) http.Header {
 	headers := http.Header{}
-	for name, value := range values {
+	for _, name := range sortedKeys(values) {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		reason, own := ownHeaders[canonical]
 		if !isToken(name) {
 			m.add("headers", "has %q, which is no header name", name)
-		} else if reason, own := ownHeaders[canonical]; own {
+		} else if own {
 			m.add("headers", "has %s, which %s and cannot be set here", canonical, reason)
-		} else if strings.ContainsFunc(value, isControl) {
+		} else if strings.ContainsFunc(values[name], isControl) {
 			m.add("headers", "has a control character in the value of %s", canonical)
-		} else {
-			headers[canonical] = []string{value}
+		} else if headers[canonical] != nil {
+			m.add("headers", "has %s twice, in two spellings", canonical)
 		}
+		headers[canonical] = []string{values[name]}
 	}
 	return headers
 }
@@ -352,6 +361,7 @@ func (m *mistakes) contradictions(c *Config) {
 	if c.UpstreamEndpoint != "" {
 		return
 	}
+	defaults := CreateConfig()
 	needy := []struct {
 		key string
 		set bool
@@ -361,6 +371,10 @@ func (m *mistakes) contradictions(c *Config) {
 		{"passHostHeader", c.PassHostHeader},
 		{"headers", len(c.Headers) > 0},
 		{"tls", c.TLS != nil},
+		{"connectTimeout", c.ConnectTimeout != defaults.ConnectTimeout},
+		{"upgradeTimeout", c.UpgradeTimeout != defaults.UpgradeTimeout},
+		{"writeTimeout", c.WriteTimeout != defaults.WriteTimeout},
+		{"closeTimeout", c.CloseTimeout != defaults.CloseTimeout},
 		{"validate", c.Validate != ""},
 		{"tunnel", c.Tunnel},
 	}

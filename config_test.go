@@ -24,10 +24,11 @@ func TestMistakesAreNamed(t *testing.T) {
 	}{
 		{func(c *Config) { c.Unknown = map[string]any{"b": 1, "a": 2} }, "a b"},
 		{func(c *Config) { c.NonWebSocket = "ignore" }, "nonWebSocket"},
-		{func(c *Config) { c.WriteTimeout = "-1s" }, "writeTimeout"},
-		{func(c *Config) { c.WriteTimeout = "5" }, "writeTimeout"},
-		{func(c *Config) { c.CloseTimeout = "0" }, "closeTimeout"},
-		{func(c *Config) { c.CloseTimeout = "" }, "closeTimeout"},
+		{func(c *Config) { forward(c); c.WriteTimeout = "-1s" }, "writeTimeout"},
+		{func(c *Config) { forward(c); c.WriteTimeout = "5" }, "writeTimeout"},
+		{func(c *Config) { forward(c); c.CloseTimeout = "0" }, "closeTimeout"},
+		{func(c *Config) { forward(c); c.CloseTimeout = "" }, "closeTimeout"},
+		{func(c *Config) { c.ConnectTimeout = "1s"; c.CloseTimeout = "1s" }, "closeTimeout connectTimeout"},
 		{func(c *Config) { c.Path = "socket" }, "path"},
 		{func(c *Config) { c.Path = "/a/../b" }, "path"},
 		{func(c *Config) { c.Path = "/a?b" }, "path"},
@@ -43,8 +44,11 @@ func TestMistakesAreNamed(t *testing.T) {
 			c.Tunnel = true
 			c.Validate = "frames"
 		}, "passHostHeader tunnel tunnel upstreamPath validate"},
-		{func(c *Config) { forward(c); c.UpstreamRules = []UpstreamRule{{Header: "A", Query: "b"}} }, "upstreamRules[0] upstreamRules[0]"},
-		{func(c *Config) { forward(c); c.Headers = map[string]string{"connection": "x", "a b": "c", "X": "1\n"} }, "headers headers headers"},
+		{func(c *Config) { forward(c); c.UpstreamRules = []UpstreamRule{{Header: "A b", Query: "b"}} }, "upstreamRules[0] upstreamRules[0] upstreamRules[0] upstreamRules[0]"},
+		{func(c *Config) {
+			forward(c)
+			c.Headers = map[string]string{"connection": "x", "a b": "c", "X": "1\n", "A": "", "a": ""}
+		}, "headers headers headers headers"},
 		{func(c *Config) { forward(c); c.TLS = &TLSConfig{MinVersion: "1.1", CertFile: "c"} }, "tls.certFile, tls.keyFile tls.minVersion"},
 		{func(c *Config) { forward(c); c.TLS = &TLSConfig{CAFile: "/does/not/exist"} }, "tls.caFile"},
 		{func(c *Config) { c.UpstreamEndpoint = "ws://h"; c.TLS = &TLSConfig{} }, "tls"},

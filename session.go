@@ -62,8 +62,8 @@ func (s *side) settled() bool {
 }
 
 // outcome is how a session ended: who ended it, with which close code and reason.
-// The code is closeAbnormal where a side went without a close frame, and 0 where
-// wsfw does not look at frames.
+// The code is closeAbnormal where a side went without a close frame, and 0 where a
+// tunnel's end has none.
 type outcome struct {
 	endedBy string
 	code    int
@@ -99,6 +99,20 @@ func newSession(client, upstream *side, rules *grammar, l limits, report func(st
 		toClient:   newFlow(upstream, client, rules, false),
 		report:     report,
 	}
+}
+
+// warm carries both directions of a session that has ended already, one after the other.
+// Yaegi resolves the types of a function when it first runs, and without a lock: the two
+// pumps of the very first session would race for it.
+func warm() {
+	conn, peer := net.Pipe()
+	_ = peer.Close()
+	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plain, limits{}, func(string, error) {})
+	s.directions.Add(4)
+	s.carry(s.toUpstream, false) // the client has gone: this ends the session
+	s.carry(s.toClient, false)
+	s.carry(s.toUpstream, true)
+	s.carry(s.toClient, true)
 }
 
 // run carries the session from its first byte to its end, as bytes where tunnel says
@@ -293,6 +307,12 @@ func (s *session) cut() {
 	if over {
 		return
 	}
-	_ = s.toUpstream.from.conn.Close()
-	_ = s.toUpstream.to.conn.Close()
+	closeQuietly(s.toUpstream.from.conn)
+	closeQuietly(s.toUpstream.to.conn)
+}
+
+// closeQuietly closes a connection; one that panics must not keep the other open.
+func closeQuietly(conn net.Conn) {
+	defer func() { _ = recover() }()
+	_ = conn.Close()
 }

@@ -169,11 +169,15 @@ func sentPath(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// climbs reports whether a path has a dot segment, escaped or not, by which it would
-// leave the path that it is appended to.
+// climbs reports whether a path has a dot segment by which it would leave the path that
+// it is appended to. An escaped slash counts as one: an upstream may decode it first.
 func climbs(path string) bool {
-	for _, segment := range strings.Split(path, "/") {
-		if decoded, err := url.PathUnescape(segment); err != nil || isDots(decoded) {
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		return true
+	}
+	for _, segment := range strings.Split(decoded, "/") {
+		if isDots(segment) {
 			return true
 		}
 	}

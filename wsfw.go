@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -21,6 +22,9 @@ type Middleware struct {
 	name     string
 	settings *settings
 }
+
+// warmUp is for the first New of the interpreter, which all middlewares share.
+var warmUp sync.Once
 
 // New makes the middleware called name from config. Its error names every mistake in
 // config. It never panics: a panic here would freeze Traefik's dynamic configuration.
@@ -36,6 +40,7 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 	if err != nil {
 		return nil, err
 	}
+	warmUp.Do(warm)
 	m := &Middleware{next: next, name: name, settings: parsed}
 	if parsed.upstream.tls != nil {
 		parsed.upstream.tls.report = m.report
