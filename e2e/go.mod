@@ -11,4 +11,6 @@ require (
 	gopkg.in/yaml.v3 v3.0.1
 )
 
+require github.com/traefik/paerser v0.2.2 // indirect
+
 replace github.com/wsfw/wsfw => ../

@@ -36,11 +36,11 @@ type traefik struct {
 }
 
 func newTraefik() Engine {
-	return &traefik{log: newLog(), binary: sync.OnceValues(findBinary)}
+	return &traefik{log: newLog(), binary: sync.OnceValues(Binary)}
 }
 
-// findBinary returns the Traefik binary that WSFW_TRAEFIK names, or builds the one that the nested module pins.
-func findBinary() (string, error) {
+// Binary returns the Traefik binary that WSFW_TRAEFIK names, or builds the one that the nested module pins.
+func Binary() (string, error) {
 	if path := os.Getenv("WSFW_TRAEFIK"); path != "" {
 		return path, nil
 	}

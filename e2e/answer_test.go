@@ -1,0 +1,205 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wsfw/wsfw/e2e/engine"
+)
+
+const (
+	offeredProtocol  = "Sec-WebSocket-Protocol: chat, superchat"
+	offeredExtension = "Sec-WebSocket-Extensions: permessage-deflate"
+)
+
+// untrueAnswer is one that the upstream may not give to an upgrade with this offer.
+type untrueAnswer struct {
+	name   string
+	offer  []string
+	answer func(head peerHead) string
+}
+
+// untrue101 is a 101 that edits make untrue.
+func untrue101(name string, offer []string, edits ...string) untrueAnswer {
+	return untrueAnswer{name: name, offer: offer, answer: func(head peerHead) string { return head.switching(edits...) }}
+}
+
+// unanswer is the same whatever was asked.
+func unanswer(name, answer string) untrueAnswer {
+	return untrueAnswer{name: name, answer: func(peerHead) string { return answer }}
+}
+
+var untrueAnswers = []untrueAnswer{
+	untrue101("wrong accept", nil, "Sec-WebSocket-Accept: "+peerAccept("another key")),
+	untrue101("no accept", nil, "!Sec-WebSocket-Accept"),
+	untrue101("empty accept", nil, "Sec-WebSocket-Accept: "),
+	{name: "accept of the client's key", answer: func(peerHead) string {
+		return peerHead(nil).switching("Sec-WebSocket-Accept: " + peerAccept(sampleKey))
+	}},
+	untrue101("no upgrade", nil, "!Upgrade"),
+	untrue101("other upgrade", nil, "Upgrade: h2c"),
+	untrue101("no connection", nil, "!Connection"),
+	untrue101("other connection", nil, "Connection: keep-alive"),
+	untrue101("subprotocol without an offer", nil, "Sec-WebSocket-Protocol: chat"),
+	untrue101("subprotocol not offered", []string{offeredProtocol}, "Sec-WebSocket-Protocol: mqtt"),
+	untrue101("subprotocol in other case", []string{offeredProtocol}, "Sec-WebSocket-Protocol: CHAT"),
+	untrue101("two subprotocols", []string{offeredProtocol}, "Sec-WebSocket-Protocol: chat, superchat"),
+	untrue101("two subprotocols in lines", []string{offeredProtocol}, "Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: superchat"),
+	untrue101("extension without an offer", nil, offeredExtension),
+	untrue101("extension not offered", []string{offeredExtension}, "Sec-WebSocket-Extensions: x-private"),
+	untrue101("one extension not offered", []string{offeredExtension}, "Sec-WebSocket-Extensions: permessage-deflate, x-private"),
+	unanswer("no HTTP", "SSH-2.0-OpenSSH_9.6\r\n"),
+	unanswer("no HTTP, no line", "\x00\x01\x02\x03"),
+	unanswer("broken status", raw("HTTP/1.1 abc Switching Protocols", "Upgrade: websocket")),
+	unanswer("broken header", raw("HTTP/1.1 101 Switching Protocols", "Upgrade websocket")),
+	unanswer("nothing", ""),
+	unanswer("half a head", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"),
+	unanswer("informational answers without end", strings.Repeat(raw("HTTP/1.1 103 Early Hints"), 1000)),
+	{name: "header of more than 1 MiB", answer: func(head peerHead) string {
+		return head.switching("X-Large: " + strings.Repeat("x", 1<<20))
+	}},
+}
+
+func TestUntrueAnswer(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		gateway := forwardTo(t, e, server.endpoint(), nil)
+		for _, row := range untrueAnswers {
+			t.Run(row.name, func(t *testing.T) { row.check(t, gateway, server) })
+		}
+	})
+}
+
+// TestUntrueAnswerUncompressed is about an offer that never reached the upstream.
+func TestUntrueAnswerUncompressed(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		gateway := forwardTo(t, e, server.endpoint(), object{"compression": "off"})
+		untrue101("", []string{offeredExtension}, offeredExtension).check(t, gateway, server)
+	})
+}
+
+// TestUntrueAnswerCut is about a subprotocol that the client offered and policy took away.
+func TestUntrueAnswerCut(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		gateway := forwardTo(t, e, server.endpoint(), object{"protocols": []string{"chat"}})
+		untrue101("", []string{offeredProtocol}, "Sec-WebSocket-Protocol: superchat").check(t, gateway, server)
+	})
+}
+
+func (u untrueAnswer) check(t *testing.T, gateway *engine.Gateway, server *peerUpstream) {
+	client := peerDial(t, gateway, upgrade("GET / HTTP/1.1", u.offer...))
+	upstream, head := server.request(t)
+	// An error is fine: nobody need read a hopeless answer to its end.
+	io.WriteString(upstream, u.answer(head))
+	upstream.Conn.(interface{ CloseWrite() error }).CloseWrite()
+	client.refusal(t, http.StatusBadGateway)
+	upstream.expectEnd(t)
+	checkComplaint(t, gateway, server.endpoint())
+}
+
+// TestTrueAnswer is about answers that are unusual and true.
+func TestTrueAnswer(t *testing.T) {
+	offer := []string{offeredProtocol, offeredExtension + "; client_max_window_bits"}
+	rows := []struct {
+		name   string
+		before string
+		edits  []string
+	}{
+		{name: "plain"},
+		{name: "after an informational answer", before: raw("HTTP/1.1 103 Early Hints", "Link: </style.css>")},
+		{name: "after two informational answers", before: raw("HTTP/1.1 100 Continue") + raw("HTTP/1.1 103 Early Hints")},
+		{name: "any case", edits: []string{"UPGRADE: WebSocket", "connection: UPGRADE"}},
+		{name: "lists", edits: []string{"Upgrade: h2c, websocket", "Connection: keep-alive", "Connection: upgrade"}},
+		{name: "no offer taken", edits: nil},
+		{name: "offer taken", edits: []string{"Sec-WebSocket-Protocol: superchat", offeredExtension + "; client_max_window_bits=12"}},
+		{name: "extension in other case", edits: []string{"Sec-WebSocket-Extensions: Permessage-Deflate"}},
+		{name: "large header", edits: []string{"X-Large: " + strings.Repeat("x", 512<<10)}},
+	}
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		gateway := forwardTo(t, e, server.endpoint(), nil)
+		for _, row := range rows {
+			t.Run(row.name, func(t *testing.T) {
+				client := peerDial(t, gateway, upgrade("GET / HTTP/1.1", offer...))
+				upstream, head := server.request(t)
+				upstream.send(t, row.before+head.switching(row.edits...))
+				resp := client.answer(t)
+				if resp.StatusCode != http.StatusSwitchingProtocols {
+					t.Fatalf("status is %d, want 101", resp.StatusCode)
+				}
+				upstream.send(t, "\x81\x02hi")
+				client.expect(t, "\x81\x02hi")
+			})
+		}
+	})
+}
+
+// TestSwitchingHeader wants the upstream's end-to-end headers in the 101, and a handshake of the gateway's own.
+func TestSwitchingHeader(t *testing.T) {
+	sent := []string{
+		"Set-Cookie: a=1; Path=/", "Set-Cookie: b=2; HttpOnly", "X-Own: first", "X-Own: second",
+		"Date: Thu, 01 Jan 1970 00:00:00 GMT", "Server: upstream",
+		"Sec-WebSocket-Protocol: superchat", offeredExtension + "; server_no_context_takeover",
+		"Connection: Upgrade, X-Hop", "X-Hop: 1", "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive",
+	}
+	want := http.Header{
+		"Set-Cookie":               {"a=1; Path=/", "b=2; HttpOnly"},
+		"X-Own":                    {"first", "second"},
+		"Date":                     {"Thu, 01 Jan 1970 00:00:00 GMT"},
+		"Server":                   {"upstream"},
+		"Sec-Websocket-Protocol":   {"superchat"},
+		"Sec-Websocket-Extensions": {"permessage-deflate; server_no_context_takeover"},
+		"Upgrade":                  {"websocket"},
+		"Connection":               {"Upgrade"},
+		"Sec-Websocket-Accept":     {peerAccept(sampleKey)},
+		"X-Hop":                    nil,
+		"Keep-Alive":               nil,
+		"Proxy-Connection":         nil,
+	}
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		gateway := forwardTo(t, e, server.endpoint(), nil)
+		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1", offeredProtocol, offeredExtension))
+		upstream, head := server.request(t)
+		upstream.send(t, head.switching(sent...))
+		resp := client.answer(t)
+		if resp.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("status is %d, want 101", resp.StatusCode)
+		}
+		checkHeader(t, resp.Header, want)
+	})
+}
+
+// TestSwitchingHeaderBefore is about a middleware before this one that sets headers of its own.
+func TestSwitchingHeaderBefore(t *testing.T) {
+	before := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+			rw.Header().Add("Set-Cookie", "sticky=1")
+			rw.Header().Set("X-Frame-Options", "DENY")
+			next.ServeHTTP(rw, req)
+		})
+	}
+	eachInProcess(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		gateway := e.Start(t, engine.Setup{Config: object{"upstreamEndpoint": server.endpoint()}, Next: "http://" + peerDeadAddr(t), Wrap: before})
+		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
+		upstream, head := server.request(t)
+		upstream.send(t, head.switching("Set-Cookie: a=1"))
+		checkHeader(t, client.answer(t).Header, http.Header{"Set-Cookie": {"sticky=1", "a=1"}, "X-Frame-Options": {"DENY"}})
+	})
+}
+
+// checkHeader compares the headers that want names; nil wants none.
+func checkHeader(t *testing.T, got, want http.Header) {
+	t.Helper()
+	for name, values := range want {
+		if !slices.Equal(got.Values(name), values) {
+			t.Errorf("%s is %q, want %q", name, got.Values(name), values)
+		}
+	}
+}

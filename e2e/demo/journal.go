@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+)
+
+// kept is how many lines the journal keeps of each middleware.
+const kept = 20
+
+// entry is one line that the plugin wrote.
+type entry struct {
+	Number int             `json:"number"` // rises over all middlewares
+	Line   json.RawMessage `json:"line"`
+}
+
+// journal holds the last lines that the plugin wrote to standard output: session records and complaints.
+type journal struct {
+	mu      sync.Mutex
+	last    int
+	entries map[string][]entry // by middleware
+}
+
+func newJournal() *journal {
+	return &journal{entries: map[string][]entry{}}
+}
+
+// after returns what the middleware of that name wrote after a number, and the number of the newest line of all.
+func (j *journal) after(name string, number int) ([]entry, int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	found := []entry{}
+	for _, e := range j.entries[name] {
+		if e.Number > number {
+			found = append(found, e)
+		}
+	}
+	return found, j.last
+}
+
+// collect sorts the lines of r until it ends: the plugin's are kept, all others go to rest.
+func (j *journal) collect(r io.Reader, rest io.Writer) {
+	in := bufio.NewReader(r)
+	for {
+		text, err := in.ReadString('\n')
+		if !j.take(text) {
+			_, _ = io.WriteString(rest, text)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// take keeps a line if it is the plugin's.
+func (j *journal) take(text string) bool {
+	var written struct{ Plugin, Name string }
+	if json.Unmarshal([]byte(text), &written) != nil || written.Plugin != "wsfw" {
+		return false
+	}
+	name, _, _ := strings.Cut(written.Name, "@") // in Traefik the provider follows
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.last++
+	entries := j.entries[name]
+	entries = append(entries, entry{j.last, json.RawMessage(text)})
+	j.entries[name] = entries[max(0, len(entries)-kept):]
+	return true
+}
+
+// captureStdout keeps what the plugin writes to this process's standard output, until restore.
+func (j *journal) captureStdout() (restore func()) {
+	stdout := os.Stdout
+	r, w, err := os.Pipe()
+	if err != nil {
+		panic(fmt.Sprintf("capturing standard output: %v", err))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer r.Close()
+		j.collect(r, stdout)
+	}()
+	os.Stdout = w
+	return func() {
+		os.Stdout = stdout
+		w.Close()
+		<-done
+	}
+}

@@ -1,0 +1,309 @@
+package main
+
+import "strings"
+
+// scenario is one route of the demo: what stands behind it, what to do there, and what comes of it. The page shows
+// it and the test holds the plugin to it.
+type scenario struct {
+	ID    string `json:"id"` // of the route, and the middleware's name
+	Group string `json:"group"`
+	Title string `json:"title"`
+	Text  string `json:"text"` // what to expect, in a sentence or two
+	YAML  string `json:"yaml"` // the middleware's options
+
+	Suffix  string  `json:"suffix"`  // path and query below the route
+	Offer   string  `json:"offer"`   // subprotocols
+	Plain   bool    `json:"plain"`   // the request is no upgrade
+	Message string  `json:"message"` // to send once the session is open
+	Burst   int     `json:"burst"`   // how many binary messages to send after that
+	Size    int     `json:"size"`    // of each, in bytes
+	HangUp  bool    `json:"hangUp"`  // close with 1000 once the message is back
+	Expect  outcome `json:"expect"`
+}
+
+// outcome is what a client sees of a scenario, and what the session's record says.
+type outcome struct {
+	Status int    `json:"status"`
+	First  string `json:"first,omitempty"`  // is in the first message, or in the body of another answer than 101
+	Code   int    `json:"code,omitempty"`   // 1006 where there is no close frame, as browsers have it
+	Reason string `json:"reason,omitempty"` // of the close frame
+
+	EndedBy string `json:"endedBy,omitempty"` // by the record; empty where wsfw writes none
+}
+
+// Groups, in the order of the page.
+const (
+	forwarding = "Forward"
+	refusing   = "Before 101"
+	ending     = "After 101"
+	leaving    = "Leave to Traefik"
+)
+
+// hello is what scenarios say where it does not matter.
+const hello = "hello"
+
+// Outcomes of most scenarios.
+func refused(status int, sentence string) outcome { return outcome{Status: status, First: sentence} }
+
+func hungUp(first string) outcome {
+	return outcome{Status: 101, First: first, Code: 1000, EndedBy: "client"}
+}
+
+func ended(code int, reason, by string) outcome {
+	return outcome{Status: 101, Code: code, Reason: reason, EndedBy: by}
+}
+
+// Sentences of the plugin's that several scenarios bring about.
+const (
+	badGateway = "did not accept the connection"
+	noAnswer   = "did not answer in time"
+)
+
+// scenarios is the whole list, with the addresses of the upstream filled in.
+func scenarios(up *upstream) []scenario {
+	fill := strings.NewReplacer(
+		"PLAIN", up.plain.addr, "SECURE", up.secure.addr, "SILENT", up.silent.Addr().String(), "CAFILE", up.caFile)
+	var all []scenario
+	for _, group := range [][]scenario{forwards(), agreements(), refusals(), endings(), leaves()} {
+		all = append(all, group...)
+	}
+	for i := range all {
+		all[i].YAML = fill.Replace(strings.Trim(all[i].YAML, "\n"))
+	}
+	return all
+}
+
+func forwards() []scenario {
+	list := []scenario{{
+		ID: "echo", Title: "Plain echo",
+		Text:   "wsfw dials the upstream first and answers 101 only when that has. Every frame comes back, and so does your close code.",
+		YAML:   "upstreamEndpoint: ws://PLAIN/echo",
+		Expect: hungUp(""),
+	}, {
+		ID: "append", Title: "Path, query, headers", Suffix: "/rooms/caf%C3%A9?user=ann",
+		Text: "What follows the route is appended to the endpoint, escaped as you sent it. The upstream tells which request it got: a header set, cookies removed, your Host, X-Forwarded-* added.",
+		YAML: `
+path: /ws/append
+upstreamEndpoint: ws://PLAIN/report/
+upstreamPath: append
+passHostHeader: true
+headers:
+  X-Tenant: demo
+  Cookie: ""
+`,
+		Expect: hungUp("GET /report/rooms/caf%C3%A9?user=ann\n"),
+	}, {
+		ID: "rules", Title: "Upstream by rule", Suffix: "?region=us",
+		Text: "The query picks the upstream in the US. With any other region, the EU answers.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/eu
+upstreamRules:
+  - query: region
+    value: us
+    upstreamEndpoint: ws://PLAIN/us
+`,
+		Expect: hungUp("in the US"),
+	}}
+	return complete(list, forwarding, func(s *scenario) { s.HangUp = true })
+}
+
+func agreements() []scenario {
+	list := []scenario{{
+		ID: "protocols", Title: "Subprotocols cut", Offer: "mqtt, chat.v1",
+		Text: "You offer mqtt and chat.v1; the upstream gets to see only chat.v1, and takes it.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/chat
+protocols: [chat.v1, chat.v2]
+`,
+		Expect: hungUp("agreed subprotocol: chat.v1"),
+	}, {
+		ID: "compression", Title: "Compression passed",
+		Text: "Browser and upstream agree on permessage-deflate, and wsfw relays the compressed frames as they are. Compare the bytes in the record.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/deflate
+compression: pass
+`,
+		Message: strings.Repeat("again and ", 20) + "again",
+		Expect:  hungUp("agreed compression: permessage-deflate"),
+	}, {
+		ID: "compression-off", Title: "Compression withheld",
+		Text: "The same upstream never hears of the browser's offer, so frames go uncompressed.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/deflate
+compression: "off"
+`,
+		Message: strings.Repeat("again and ", 20) + "again",
+		Expect:  hungUp("agreed compression: none"),
+	}, {
+		ID: "tls", Title: "Upstream over TLS",
+		Text: "wss:// to an upstream with a certificate of its own making. The file is read again when it changes.",
+		YAML: `
+upstreamEndpoint: wss://SECURE/report/
+tls:
+  caFile: CAFILE
+  serverName: ` + secureName + `
+  minVersion: "1.3"
+`,
+		Expect: hungUp("The upstream got"),
+	}, {
+		ID: "tunnel", Title: "Tunnel",
+		Text: "Bytes are copied and nobody looks at them: the record counts no frames and knows no close code.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/echo
+tunnel: true
+`,
+		Expect: outcome{Status: 101, Code: 1000, EndedBy: "client or upstream"}, // whose FIN is first
+	}}
+	return complete(list, forwarding, func(s *scenario) { s.HangUp = true })
+}
+
+func refusals() []scenario {
+	list := []scenario{{
+		ID: "plain", Title: "No upgrade", Plain: true,
+		Text: "A plain request, as from the address bar, is told which protocol to speak.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/echo
+nonWebSocket: reject
+`,
+		Expect: refused(426, "speaks WebSocket only"),
+	}, {
+		ID: "offer", Title: "No subprotocol left", Offer: "mqtt",
+		Text: "You offer mqtt alone, which is not allowed here. The upstream never hears of it.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/chat
+protocols: [chat.v1, chat.v2]
+`,
+		Expect: refused(400, "None of the offered subprotocols"),
+	}, {
+		ID: "origin", Title: "Origin not allowed",
+		Text: "This page is not app.example.com, so its scripts may not connect. The probe below may claim to be: give it that origin.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/echo
+allowedOrigins:
+  - https://app.example.com
+  - https://*.example.org
+`,
+		Expect: refused(403, "origin may not connect"),
+	}, {
+		ID: "down", Title: "Upstream down",
+		Text:   "Nobody listens at the endpoint. You get one sentence without an address; the cause goes to the log.",
+		YAML:   "upstreamEndpoint: ws://127.0.0.1:1/",
+		Expect: refused(502, badGateway),
+	}, {
+		ID: "untrusted", Title: "Certificate unknown",
+		Text:   "The TLS upstream again, without the file that vouches for it.",
+		YAML:   "upstreamEndpoint: wss://SECURE/echo",
+		Expect: refused(502, badGateway),
+	}, {
+		ID: "connect", Title: "TLS never begins",
+		Text: "The upstream takes the connection but not the TLS handshake. DNS, TCP and TLS share connectTimeout.",
+		YAML: `
+upstreamEndpoint: wss://SILENT/
+connectTimeout: 1s
+`,
+		Expect: refused(504, noAnswer),
+	}, {
+		ID: "upgrade", Title: "Upgrade never answered",
+		Text: "The upstream takes the request and says nothing. After a second wsfw gives up on it.",
+		YAML: `
+upstreamEndpoint: ws://SILENT/
+upgradeTimeout: 1s
+`,
+		Expect: refused(504, noAnswer),
+	}, {
+		ID: "private", Title: "Upstream says 401",
+		Text:   "What the upstream answers instead of 101 is yours to see: status, headers and body.",
+		YAML:   "upstreamEndpoint: ws://PLAIN/private",
+		Expect: refused(401, "wants a token"),
+	}}
+	return complete(list, refusing, nil)
+}
+
+func endings() []scenario {
+	list := []scenario{{
+		ID: "kick", Title: "Closed by the upstream",
+		Text:   "The upstream answers your first message and closes. Its own code and reason reach you.",
+		YAML:   "upstreamEndpoint: ws://PLAIN/kick",
+		Expect: ended(4001, "kicked", "upstream"),
+	}, {
+		ID: "vanish", Title: "Upstream vanishes",
+		Text:   "The upstream answers your first message and drops dead. You would see a bare 1006; wsfw says what happened.",
+		YAML:   "upstreamEndpoint: ws://PLAIN/vanish",
+		Expect: ended(1014, "upstream connection lost", "upstream"),
+	}, {
+		ID: "broken", Title: "Broken frame",
+		Text: "After your first message the upstream sends a frame that RFC 6455 forbids. It never reaches you.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/broken
+validate: frames
+`,
+		Expect: ended(1014, "upstream protocol error", "wsfw"),
+	}, {
+		ID: "lax", Title: "Broken frame let through",
+		Text: "The same frame passes, and your browser has to fail the connection itself: 1006, and no reason.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/broken
+validate: "off"
+`,
+		Expect: ended(1006, "", "client"),
+	}, {
+		ID: "stuck", Title: "Upstream stops reading", Burst: 64, Size: 256 << 10,
+		Text: "16 MiB go to an upstream that reads none of it. Its connection blocks, and a second later wsfw cuts it and tells you.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/stuck
+writeTimeout: 1s
+closeTimeout: 2s
+`,
+		Expect: ended(1014, "upstream write timeout", "wsfw"),
+	}, {
+		ID: "mute", Title: "Close never answered", HangUp: true,
+		Text: "You close and the upstream ignores it. After closeTimeout wsfw ends both connections: the record has your 1000, the browser, without an answer, 1006.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/mute
+closeTimeout: 1s
+`,
+		Expect: ended(1006, "", "client"),
+	}}
+	return complete(list, ending, nil)
+}
+
+func leaves() []scenario {
+	list := []scenario{{
+		ID: "check", Title: "Check only", HangUp: true,
+		Text:   "No options at all: a valid upgrade goes to the router's own service, untouched. wsfw leaves the session to it and writes no record.",
+		YAML:   "{}",
+		Expect: outcome{Status: 101, First: "router's own service", Code: 1000},
+	}, {
+		ID: "path", Title: "Another path", Suffix: "/lively", HangUp: true,
+		Text: "wsfw takes /live and what lies below, by whole segments. /lively is another path and goes to the router's own service; change it to /live.",
+		YAML: `
+path: /ws/path/live
+upstreamEndpoint: ws://PLAIN/echo
+`,
+		Expect: outcome{Status: 101, First: "router's own service", Code: 1000},
+	}, {
+		ID: "pass", Title: "No upgrade, let through", Plain: true,
+		Text: "A plain request goes to the router's own service; an upgrade to the same route would be forwarded.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/echo
+nonWebSocket: pass
+`,
+		Expect: refused(200, "router's own service answers GET"),
+	}}
+	return complete(list, leaving, nil)
+}
+
+// complete fills in what the scenarios of a group have in common.
+func complete(list []scenario, group string, each func(*scenario)) []scenario {
+	for i := range list {
+		s := &list[i]
+		s.Group = group
+		if s.Message == "" && s.Burst == 0 && s.Expect.Status == 101 {
+			s.Message = hello
+		}
+		if each != nil {
+			each(s)
+		}
+	}
+	return list
+}

@@ -1,0 +1,111 @@
+package wire
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Timeout bounds every handshake, and all reads and writes of a peer that sets no deadline of its own.
+const Timeout = 20 * time.Second
+
+// Peer is one end of a session, after its handshake.
+type Peer struct {
+	*net.TCPConn
+
+	// Header is what the other end sent with its handshake.
+	Header http.Header
+
+	masks bool // a client's frames are masked
+	in    *bufio.Reader
+}
+
+// Read reads what follows the handshake.
+func (p *Peer) Read(b []byte) (int, error) { return p.in.Read(b) }
+
+// ReadFrame reads the next frame.
+func (p *Peer) ReadFrame() (Frame, error) { return ReadFrame(p.in) }
+
+// Encode is the frames as this peer sends them: masked by a client, not masked by a server.
+func (p *Peer) Encode(frames ...Frame) []byte {
+	var b []byte
+	for _, f := range frames {
+		b = append(b, f.Masking(p.masks).Bytes()...)
+	}
+	return b
+}
+
+// Send writes the frames with one write.
+func (p *Peer) Send(frames ...Frame) error {
+	_, err := p.Write(p.Encode(frames...))
+	return err
+}
+
+// Reset ends the connection with a RST.
+func (p *Peer) Reset() error {
+	return errors.Join(p.SetLinger(0), p.Close())
+}
+
+// newPeer is a peer on a connection whose handshake in has read.
+func newPeer(conn net.Conn, in *bufio.Reader, header http.Header, masks bool) *Peer {
+	return &Peer{TCPConn: conn.(*net.TCPConn), Header: header, masks: masks, in: in}
+}
+
+// Dial connects to a gateway as a client. Lines are further header lines of its handshake.
+func Dial(addr string, lines ...string) (*Peer, error) {
+	conn, err := net.DialTimeout("tcp", addr, Timeout)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(Timeout))
+	in := bufio.NewReader(conn)
+	header, err := ask(conn, in, lines)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return newPeer(conn, in, header, true), nil
+}
+
+// sampleNonce is the Sec-WebSocket-Key of RFC 6455 section 1.3.
+const sampleNonce = "dGhlIHNhbXBsZSBub25jZQ=="
+
+// ask does a client's handshake.
+func ask(conn net.Conn, in *bufio.Reader, lines []string) (http.Header, error) {
+	head := append([]string{
+		"GET /socket HTTP/1.1", "Host: chat.example.com", "Upgrade: websocket", "Connection: Upgrade",
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + sampleNonce,
+	}, lines...)
+	if _, err := io.WriteString(conn, spell(head)); err != nil {
+		return nil, err
+	}
+	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodGet})
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil, fmt.Errorf("the answer is %s", resp.Status)
+	}
+	if got, want := resp.Header.Get("Sec-WebSocket-Accept"), accept(sampleNonce); got != want {
+		return nil, fmt.Errorf("Sec-WebSocket-Accept is %q, want %q", got, want)
+	}
+	return resp.Header, nil
+}
+
+// spell is the head of a message: its lines, and the empty one.
+func spell(lines []string) string {
+	return strings.Join(lines, "\r\n") + "\r\n\r\n"
+}
+
+// accept is the answer to a key, RFC 6455 section 4.2.2.
+func accept(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}

@@ -1,0 +1,88 @@
+package wire
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Upstream is a server that answers every handshake with 101 and leaves the rest to the test.
+type Upstream struct {
+	// URL is its ws:// address.
+	URL string
+
+	listener net.Listener
+	lines    []string
+	joined   chan *Peer
+	closed   chan struct{}
+}
+
+// Listen starts an upstream on a free port. Lines are further header lines of its answers.
+func Listen(lines ...string) (*Upstream, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	u := &Upstream{
+		URL:      "ws://" + listener.Addr().String(),
+		listener: listener,
+		lines:    lines,
+		joined:   make(chan *Peer),
+		closed:   make(chan struct{}),
+	}
+	go u.serve()
+	return u, nil
+}
+
+// Close ends the upstream; peers that Accept has returned stay.
+func (u *Upstream) Close() error {
+	close(u.closed)
+	return u.listener.Close()
+}
+
+// Accept returns the next peer after its handshake.
+func (u *Upstream) Accept() (*Peer, error) {
+	select {
+	case peer := <-u.joined:
+		return peer, nil
+	case <-time.After(Timeout):
+		return nil, errors.New("nobody has connected")
+	}
+}
+
+func (u *Upstream) serve() {
+	for {
+		conn, err := u.listener.Accept()
+		if err != nil {
+			return // Close has been called
+		}
+		go u.welcome(conn)
+	}
+}
+
+// welcome does the handshake and hands the peer to Accept.
+func (u *Upstream) welcome(conn net.Conn) {
+	conn.SetDeadline(time.Now().Add(Timeout))
+	in := bufio.NewReader(conn)
+	req, err := http.ReadRequest(in)
+	if err != nil {
+		conn.Close()
+		return
+	}
+	head := append([]string{
+		"HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
+		"Sec-WebSocket-Accept: " + accept(req.Header.Get("Sec-WebSocket-Key")),
+	}, u.lines...)
+	if _, err := io.WriteString(conn, spell(head)); err != nil {
+		conn.Close()
+		return
+	}
+	select {
+	case u.joined <- newPeer(conn, in, req.Header, false):
+	case <-u.closed:
+		conn.Close()
+	}
+}
