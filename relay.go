@@ -39,7 +39,7 @@ type flow struct {
 
 	mask   int       // what the MASK bit adds to the second header byte
 	header int       // bytes of the shortest header
-	plain  io.Writer // to.conn, and nothing but its Write
+	writer io.Writer // to.conn, and nothing but its Write
 }
 
 // newFlow makes the direction between two sides whose frames obey rules.
@@ -64,7 +64,7 @@ func (f *flow) traffic() traffic {
 func (s *session) pump(f *flow) {
 	f.small = make([]byte, smallBuffer)
 	f.buf = f.small
-	f.plain = io.MultiWriter(f.to.conn)
+	f.writer = io.MultiWriter(f.to.conn)
 	for {
 		farewell, mute := s.look(f)
 		if mute {
@@ -200,11 +200,11 @@ func relay(f *flow) (readErr, writeErr error) {
 }
 
 // bulk passes the rest of a large frame on in compiled code. Its buffer is ours; the
-// plain writer keeps the connection from taking one of its own.
+// writer keeps the connection from taking one of its own.
 func bulk(f *flow) (readErr, writeErr error) {
 	buf := grow(f)
 	rest := &io.LimitedReader{R: f.from.reader, N: int64(f.track.left)}
-	written, err := io.CopyBuffer(f.plain, rest, buf)
+	written, err := io.CopyBuffer(f.writer, rest, buf)
 	read := int64(f.track.left) - rest.N
 	f.track.left = int(rest.N)
 	f.bytes += written

@@ -138,6 +138,7 @@ func (s *session) carry(f *flow, tunnel bool) {
 		s.pipe(f)
 	} else {
 		s.pump(f)
+		restore(f)
 	}
 }
 

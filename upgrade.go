@@ -44,7 +44,7 @@ var (
 	refuseBody     = &refusal{http.StatusBadRequest, "A WebSocket upgrade must have no body.", nil}
 	refuseOrigin   = &refusal{http.StatusForbidden, "This origin may not connect here.", nil}
 	refuseOffer    = &refusal{http.StatusBadRequest, "None of the offered subprotocols is spoken here.", nil}
-	refusePath     = &refusal{http.StatusBadRequest, "The path must not have dot segments.", nil}
+	refusePath     = &refusal{http.StatusBadRequest, "The path must have neither dot segments nor spaces and control characters.", nil}
 	refuseGateway  = &refusal{http.StatusBadGateway, "The WebSocket server behind this address did not accept the connection.", nil}
 	refuseTimeout  = &refusal{http.StatusGatewayTimeout, "The WebSocket server behind this address did not answer in time.", nil}
 	refuseGone     = &refusal{statusClientClosed, "The client closed the connection.", nil}
@@ -182,6 +182,12 @@ func climbs(path string) bool {
 		}
 	}
 	return false
+}
+
+// isUnprintable reports whether r would break a request line in two. net/http lets no
+// such byte in, but a middleware before wsfw may have rewritten the path.
+func isUnprintable(r rune) bool {
+	return r <= ' ' || r == 0x7F
 }
 
 // isDots reports whether a segment is one of RFC 3986's dot segments.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -88,11 +89,12 @@ type visit struct {
 // nil where it has given the client another answer than 101.
 func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *offer) *session {
 	u := &v.middleware.settings.upstream
-	if u.appendPath && climbs(rest) {
+	e := u.choose(req)
+	target := u.target(e, rest, req.URL.RawQuery)
+	if u.appendPath && climbs(rest) || strings.ContainsFunc(target, isUnprintable) {
 		refusePath.answer(rw)
 		return nil
 	}
-	e := u.choose(req)
 	v.upstream = e.label
 	conn, err := u.dial(req.Context(), e)
 	if err != nil {
@@ -107,7 +109,7 @@ func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *
 	}()
 	key := newKey()
 	//nolint:bodyclose // the body is read from conn, which is closed
-	answer, reader, err := u.exchange(req.Context(), conn, u.request(req, e, u.target(e, rest, req.URL.RawQuery), key, o))
+	answer, reader, err := u.exchange(req.Context(), conn, u.request(req, e, target, key, o))
 	if err != nil {
 		v.fail(rw, req, err)
 		return nil

@@ -193,3 +193,25 @@ func TestNewNeverPanics(t *testing.T) {
 		t.Errorf("New of no config: %v, %v", handler, err)
 	}
 }
+
+// A middleware before wsfw may rewrite a path to what no request line can hold.
+func TestRewrittenPath(t *testing.T) {
+	config := CreateConfig()
+	config.UpstreamEndpoint = "ws://127.0.0.1:1"
+	config.UpstreamPath = "append"
+	handler, err := New(context.Background(), http.NotFoundHandler(), config, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(upgradeTo("/a"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.URL.RawPath = "/a HTTP/1.1\r\nX-Injected: 1"
+	req.URL.Path = req.URL.RawPath
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, req)
+	if recorder.Code != http.StatusBadRequest {
+		t.Errorf("status %d", recorder.Code)
+	}
+}
