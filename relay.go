@@ -66,11 +66,7 @@ func (s *session) pump(f *flow) {
 	f.buf = f.small
 	f.writer = io.MultiWriter(f.to.conn)
 	for {
-		farewell, mute := s.look(f)
-		if mute {
-			break
-		}
-		if farewell != nil {
+		if farewell := s.look(f); farewell != nil {
 			if !s.bidFarewell(f, farewell) {
 				s.endOfStream(f)
 				return
@@ -116,6 +112,7 @@ func relay(f *flow) (readErr, writeErr error) {
 		if n > 0 {
 			n += held
 			at := n
+			frames, messages := t.frames, t.messages
 			if t.left >= n {
 				t.left -= n
 			} else {
@@ -166,6 +163,7 @@ func relay(f *flow) (readErr, writeErr error) {
 			if at > 0 {
 				_, failed := dst.Write(buf[:at])
 				if failed != nil {
+					t.frames, t.messages = frames, messages
 					f.held = copy(buf, buf[at:n])
 					return nil, failed
 				}
@@ -246,20 +244,19 @@ func restore(f *flow) {
 }
 
 // look is what a pump does at its start, at every tick and when it is woken. It
-// returns the close frame that the pump has to send, if there is one, and whether the
-// pump's destination has ended, so that nothing can be sent to it any more. The write
+// returns the close frame that the pump has to send, if there is one. The write
 // deadline rolls: it is moved on as long as the pump comes by, so only a write that
 // blocks can miss it.
-func (s *session) look(f *flow) (farewell []byte, mute bool) {
+func (s *session) look(f *flow) (farewell []byte) {
 	restore(f)
 	now := time.Now()
 	_ = f.from.conn.SetReadDeadline(now.Add(s.tick()))
 	s.armWrite(f, now)
 	// Last, for whoever wakes the pump sets its deadline last: whichever of the two
-	// deadlines stands in the end, what there is to see has been seen or will be.
+	// deadlines stands in the end, the farewell has been seen or will be.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return f.to.farewell, f.to.ended
+	return f.to.farewell
 }
 
 // armWrite moves the write deadline of f's destination on.
@@ -310,6 +307,7 @@ func readOn(f *flow, buf []byte) (int, error) {
 // drain reads and drops what still comes from a side that may say nothing more, to
 // its end of stream, and notes its close frame.
 func (s *session) drain(f *flow) {
+	_ = grow(f) // whoever is in full flow is to be heard out before closeTimeout
 	rest := newTrack(lax, f.track.masked)
 	rest.left = f.track.left
 	rest.closing = f.track.closing

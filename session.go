@@ -83,9 +83,10 @@ type session struct {
 	report     func(message string, cause error) // to the log
 
 	directions sync.WaitGroup // that are still carried
+	cutting    sync.Once      // closes both connections
 
 	mu      sync.Mutex
-	over    bool        // both connections have been closed
+	over    bool        // both connections are closed, or about to be
 	closing *time.Timer // cuts the session when closing takes too long
 	outcome outcome     // the first reason to end, which stays
 }
@@ -215,11 +216,11 @@ func (s *session) endOfStream(f *flow) {
 			return
 		}
 		farewell = lossFrame(f.to, "upstream connection lost")
+		_ = f.from.conn.Close() // what the client still says reaches nobody
 	}
 	s.startClosing()
 	s.mark(&f.from.ended)
 	if !told && farewell != nil {
-		_ = f.to.conn.SetReadDeadline(past) // the pump to f.from has nobody to write to
 		s.lastWord(f, farewell)
 	}
 }
@@ -299,17 +300,16 @@ func (s *session) startClosing() {
 	}
 }
 
-// cut closes both connections, once. Whoever reads or writes them comes back.
+// cut closes both connections, once, and has closed them when it returns. Whoever reads
+// or writes them comes back.
 func (s *session) cut() {
 	s.mu.Lock()
-	over := s.over
 	s.over = true
 	s.mu.Unlock()
-	if over {
-		return
-	}
-	closeQuietly(s.toUpstream.from.conn)
-	closeQuietly(s.toUpstream.to.conn)
+	s.cutting.Do(func() {
+		closeQuietly(s.toUpstream.from.conn)
+		closeQuietly(s.toUpstream.to.conn)
+	})
 }
 
 // closeQuietly closes a connection; one that panics must not keep the other open.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 const (
@@ -33,11 +34,11 @@ func unanswer(name, answer string) untrueAnswer {
 }
 
 var untrueAnswers = []untrueAnswer{
-	untrue101("wrong accept", nil, "Sec-WebSocket-Accept: "+peerAccept("another key")),
+	untrue101("wrong accept", nil, "Sec-WebSocket-Accept: "+wire.Accept("another key")),
 	untrue101("no accept", nil, "!Sec-WebSocket-Accept"),
 	untrue101("empty accept", nil, "Sec-WebSocket-Accept: "),
 	{name: "accept of the client's key", answer: func(peerHead) string {
-		return peerHead(nil).switching("Sec-WebSocket-Accept: " + peerAccept(sampleKey))
+		return peerHead(nil).switching("Sec-WebSocket-Accept: " + wire.Accept(sampleKey))
 	}},
 	untrue101("no upgrade", nil, "!Upgrade"),
 	untrue101("other upgrade", nil, "Upgrade: h2c"),
@@ -95,8 +96,8 @@ func (u untrueAnswer) check(t *testing.T, gateway *engine.Gateway, server *peerU
 	client := peerDial(t, gateway, upgrade("GET / HTTP/1.1", u.offer...))
 	upstream, head := server.request(t)
 	// An error is fine: nobody need read a hopeless answer to its end.
-	io.WriteString(upstream, u.answer(head))
-	upstream.Conn.(interface{ CloseWrite() error }).CloseWrite()
+	_, _ = io.WriteString(upstream, u.answer(head))
+	_ = upstream.Conn.(interface{ CloseWrite() error }).CloseWrite()
 	client.refusal(t, http.StatusBadGateway)
 	upstream.expectEnd(t)
 	checkComplaint(t, gateway, server.endpoint())
@@ -156,7 +157,7 @@ func TestSwitchingHeader(t *testing.T) {
 		"Sec-Websocket-Extensions": {"permessage-deflate; server_no_context_takeover"},
 		"Upgrade":                  {"websocket"},
 		"Connection":               {"Upgrade"},
-		"Sec-Websocket-Accept":     {peerAccept(sampleKey)},
+		"Sec-Websocket-Accept":     {wire.Accept(sampleKey)},
 		"X-Hop":                    nil,
 		"Keep-Alive":               nil,
 		"Proxy-Connection":         nil,

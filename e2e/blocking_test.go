@@ -30,15 +30,25 @@ func newStream(peer *wire.Peer) *stream {
 	return &stream{message: peer.Encode(wire.Binary(payload(32000)))}
 }
 
-// run writes whole messages until an error, which it returns.
-func (s *stream) run(peer io.Writer) error {
+// run writes whole messages until that fails.
+func (s *stream) run(peer io.Writer) {
 	for {
 		n, err := peer.Write(s.message)
 		s.written.Add(int64(n))
 		if err != nil {
-			return err
+			return
 		}
 	}
+}
+
+// start has run go on beside the test; ended is closed after it.
+func (s *stream) start(peer io.Writer) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.run(peer)
+	}()
+	return done
 }
 
 // matches reports whether got is what the stream begins with.
@@ -58,9 +68,8 @@ func TestWriteTimeout(t *testing.T) {
 				j := g.join(t)
 				deaf, sender := j.from(blocked)
 				s := newStream(sender)
-				ended := make(chan error)
 				start := time.Now()
-				go func() { ended <- s.run(sender) }()
+				ended := s.start(sender)
 				reason := expectClose(t, sender, sender == j.upstream, codes[blocked])
 				if took := time.Since(start); took < blockedAfter || took > foundWithin {
 					t.Errorf("the blocked write was found after %v, want %v to %v", took, blockedAfter, foundWithin)
@@ -98,24 +107,24 @@ func TestWriteTimeoutMoving(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"writeTimeout": blockedAfter.String()})
 		for _, slow := range ends {
-			t.Run(slow, func(t *testing.T) {
-				j := g.join(t)
-				reader, sender := j.from(slow)
-				s := newStream(sender)
-				ended := make(chan error)
-				go func() { ended <- s.run(sender) }()
-				// Kernels tell a sender of room in steps of a third of megabytes, so each pause is short, and
-				// what is read between two of them a good part of that.
-				if err := readPaced(reader, 512<<10, blockedAfter/8, 4*blockedAfter); err != nil {
-					t.Errorf("a moving reader was cut: %v", err)
-				}
-				sender.Close()
-				<-ended
-				reader.Close()
-				j.endingOf(t)
-			})
+			t.Run(slow, func(t *testing.T) { g.join(t).moves(t, slow) })
 		}
 	})
+}
+
+// moves has the slow end read all the time, and wants nobody cut for that.
+func (j *joined) moves(t *testing.T, slow string) {
+	reader, sender := j.from(slow)
+	ended := newStream(sender).start(sender)
+	// Kernels tell a sender of room in steps of a third of megabytes, so each pause is short, and what is read
+	// between two of them a good part of that.
+	if err := readPaced(reader, 512<<10, blockedAfter/8, 4*blockedAfter); err != nil {
+		t.Errorf("a moving reader was cut: %v", err)
+	}
+	sender.Close()
+	<-ended
+	reader.Close()
+	j.endingOf(t)
 }
 
 // readPaced reads a chunk a pause, for a time.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
-	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 // eachInProcess runs a case on the engines that have the plugin in the test's own process.
@@ -26,57 +24,6 @@ func eachInProcess(t *testing.T, run func(t *testing.T, e engine.Engine)) {
 			t.Run(e.Name(), func(t *testing.T) { run(t, e) })
 		}
 	}
-}
-
-// site is a gateway with a raw upstream behind it, whose sessions may go on side by side.
-type site struct {
-	gateway *engine.Gateway
-	server  *wire.Upstream
-	owed    int // records that nobody has looked at
-}
-
-// newSite starts both. Before it ends, every session has: what they log then would get in the way of others.
-func newSite(t *testing.T, e engine.Engine, setup engine.Setup) *site {
-	t.Helper()
-	server, err := wire.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	config := object{"upstreamEndpoint": server.URL}
-	maps.Copy(config, setup.Config)
-	setup.Config = config
-	s := &site{gateway: e.Start(t, setup), server: server}
-	t.Cleanup(func() {
-		for s.owed > 0 {
-			s.record(t)
-		}
-	})
-	return s
-}
-
-// join opens a session for as long as the test runs.
-func (s *site) join(t *testing.T) *joined {
-	t.Helper()
-	client, err := wire.Dial(s.gateway.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.owed++
-	t.Cleanup(func() { client.Close() })
-	upstream, err := s.server.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { upstream.Close() })
-	return &joined{client: client, upstream: upstream}
-}
-
-// record waits for the record of a session that has ended.
-func (s *site) record(t *testing.T) map[string]any {
-	t.Helper()
-	s.owed--
-	return s.gateway.WaitRecord(t)
 }
 
 // await polls until complaint has nothing to say, and fails the test with what it said last. It is for what no event

@@ -149,7 +149,7 @@ func (y *yard) rules(t *testing.T) []object {
 	mux.HandleFunc("/untrue", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Upgrade", "websocket")
 		rw.Header().Set("Connection", "Upgrade")
-		rw.Header().Set("Sec-WebSocket-Accept", peerAccept("another key"))
+		rw.Header().Set("Sec-WebSocket-Accept", wire.Accept("another key"))
 		rw.WriteHeader(http.StatusSwitchingProtocols)
 	})
 	mux.HandleFunc("/denied", func(rw http.ResponseWriter, _ *http.Request) {

@@ -246,7 +246,7 @@ func TestDataAfterClose(t *testing.T) {
 					}
 					expect(t, far, near.Encode(bye))
 					// The session is over with the answer, so what follows it may meet a closed connection.
-					far.Write(append(far.Encode(bye), bytesOf(far)...))
+					_, _ = far.Write(append(far.Encode(bye), bytesOf(far)...))
 					expect(t, near, far.Encode(bye))
 					expectCut(t, near)
 					expectCut(t, far)

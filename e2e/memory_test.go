@@ -63,7 +63,7 @@ func TestMemory(t *testing.T) {
 		if e.Name() != "traefik" {
 			setup.Wrap = wrapInGauges(gauges)
 		}
-		here := newSite(t, e, setup)
+		here := newGroundOf(t, e, setup)
 		for _, by := range ends {
 			for _, s := range shipments {
 				t.Run(s.name+" from "+by, func(t *testing.T) {

@@ -72,7 +72,7 @@ func TestPanicInPump(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			eachInProcess(t, func(t *testing.T, e engine.Engine) {
 				conns := make(chan *mined, 1)
-				s := newSite(t, e, engine.Setup{Config: options, Wrap: wrapInMines(func(c *mined) { conns <- c })})
+				s := newGroundOf(t, e, engine.Setup{Config: options, Wrap: wrapInMines(func(c *mined) { conns <- c })})
 				var others []*joined
 				for range 3 {
 					others = append(others, s.join(t))
@@ -94,13 +94,13 @@ func TestPanicInPump(t *testing.T) {
 }
 
 // checkFailed wants a record of the session, and a line that tells the cause.
-func (s *site) checkFailed(t *testing.T, said string) {
+func (g *ground) checkFailed(t *testing.T, said string) {
 	t.Helper()
-	record := s.record(t)
+	record := g.record(t)
 	if record["endedBy"] != "wsfw" || record["reason"] != "internal error" {
 		t.Errorf("the record tells %v, want the session ended by wsfw, internal error", record)
 	}
-	line := s.gateway.Wait(t, "session failed")
+	line := g.gateway.Wait(t, "session failed")
 	if cause, _ := line["error"].(string); cause != said || line["level"] != "error" {
 		t.Errorf("the line is %v, want an error: %s", line, said)
 	}
@@ -139,7 +139,7 @@ func TestPanicInHandshake(t *testing.T) {
 		t.Run(bomb.name, func(t *testing.T) {
 			eachInProcess(t, func(t *testing.T, e engine.Engine) {
 				conns := make(chan *mined, 1)
-				s := newSite(t, e, engine.Setup{Wrap: wrapInMines(func(c *mined) {
+				s := newGroundOf(t, e, engine.Setup{Wrap: wrapInMines(func(c *mined) {
 					c.inWrite.Store(&bomb.explode)
 					conns <- c
 				})})

@@ -96,7 +96,7 @@ func TestPassedAnswer(t *testing.T) {
 				upstream, _ := server.request(t)
 				go func() {
 					defer upstream.Close()
-					io.WriteString(upstream, row.answer) // the answer's reader sees what is missing
+					_, _ = io.WriteString(upstream, row.answer) // the answer's reader sees what is missing
 				}()
 				resp := client.answer(t)
 				body, err := io.ReadAll(resp.Body)

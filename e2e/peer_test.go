@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"bufio"
-	"crypto/sha1"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"io"
 	"maps"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 // peerConn is one end of a connection, on which the case itself spells every byte: a client, or what an upstream has
@@ -138,15 +137,9 @@ func (h peerHead) switching(edits ...string) string {
 	const accept = "Sec-WebSocket-Accept"
 	all := append([]string{"!Host", "!Sec-WebSocket-Key", "!Sec-WebSocket-Version"}, edits...)
 	if !slices.ContainsFunc(edits, func(edit string) bool { return names(edit, accept) }) {
-		all = append(all, accept+": "+peerAccept(strings.Join(h.values("Sec-WebSocket-Key"), "")))
+		all = append(all, accept+": "+wire.Accept(strings.Join(h.values("Sec-WebSocket-Key"), "")))
 	}
 	return upgrade("HTTP/1.1 101 Switching Protocols", all...)
-}
-
-// peerAccept is the answer to a Sec-WebSocket-Key (RFC 6455 section 4.2.2).
-func peerAccept(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // peerUpstream is an upstream that takes connections, and says what the case spells.

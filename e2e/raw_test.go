@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 // rawTimeout bounds one request with its answer.
@@ -20,8 +22,8 @@ func raw(lines ...string) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// sampleKey is the Sec-WebSocket-Key of RFC 6455 section 1.3.
-const sampleKey = "dGhlIHNhbXBsZSBub25jZQ=="
+// sampleKey is the Sec-WebSocket-Key that a case sends unless it asks for another.
+const sampleKey = wire.SampleKey
 
 // upgrade spells a valid upgrade with edits. "Name: value" stands in for the valid line of that name, or is one
 // more line; "!Name" drops the line.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"reflect"
 	"strings"
 	"syscall"
@@ -14,7 +15,8 @@ import (
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// ground is a gateway with a raw upstream behind it. Its sessions take turns, for each waits for its record.
+// ground is a gateway with a raw upstream behind it. Its sessions may go on side by side, but records do not tell which
+// is whose.
 type ground struct {
 	gateway *engine.Gateway
 	server  *wire.Upstream
@@ -25,16 +27,21 @@ type ground struct {
 // newGround starts both. Lines are further header lines of the upstream's answers.
 func newGround(t *testing.T, e engine.Engine, config object, lines ...string) *ground {
 	t.Helper()
+	return newGroundOf(t, e, engine.Setup{Config: config}, lines...)
+}
+
+// newGroundOf is newGround with more than a configuration to set up.
+func newGroundOf(t *testing.T, e engine.Engine, setup engine.Setup, lines ...string) *ground {
+	t.Helper()
 	server, err := wire.Listen(lines...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	full := object{"upstreamEndpoint": server.URL}
-	for key, value := range config {
-		full[key] = value
-	}
-	return &ground{gateway: e.Start(t, engine.Setup{Config: full}), server: server}
+	config := object{"upstreamEndpoint": server.URL}
+	maps.Copy(config, setup.Config)
+	setup.Config = config
+	return &ground{gateway: e.Start(t, setup), server: server}
 }
 
 // joined is one session with a raw peer at either end.
@@ -43,8 +50,10 @@ type joined struct {
 	client, upstream *wire.Peer
 }
 
+// join opens a session for as long as the test runs.
 func (g *ground) join(t *testing.T) *joined {
 	t.Helper()
+	before := g.owed
 	client, err := wire.Dial(g.gateway.Addr, g.offer...)
 	if err != nil {
 		t.Fatal(err)
@@ -58,16 +67,24 @@ func (g *ground) join(t *testing.T) *joined {
 	t.Cleanup(func() {
 		client.Close()
 		upstream.Close()
-		g.settle(t)
+		g.settle(t, before)
 	})
 	return &joined{ground: g, client: client, upstream: upstream}
 }
 
-// settle takes the record of a session whose test has failed before it looked, lest the next one take it for its own.
-func (g *ground) settle(t *testing.T) {
-	for g.owed > 0 {
-		g.endingOf(t)
+// settle takes the record of a session whose test has not looked at it, lest the next one take it for its own. Those of
+// sessions that began before it may still be owed.
+func (g *ground) settle(t *testing.T, before int) {
+	for g.owed > before {
+		g.record(t)
 	}
+}
+
+// record waits for the record of a session that has just ended.
+func (g *ground) record(t *testing.T) map[string]any {
+	t.Helper()
+	g.owed--
+	return g.gateway.WaitRecord(t)
 }
 
 // from returns the peer at the named end and the one at the other.
@@ -161,11 +178,10 @@ type ending struct {
 	FromUpstream traffic `json:"fromUpstream"`
 }
 
-// endingOf waits for the record of the session that has just ended.
+// endingOf is what the record of a session that has just ended tells.
 func (g *ground) endingOf(t *testing.T) ending {
 	t.Helper()
-	g.owed--
-	text, err := json.Marshal(g.gateway.WaitRecord(t))
+	text, err := json.Marshal(g.record(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,20 +130,7 @@ func TestTunnelMoving(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"tunnel": true, "writeTimeout": blockedAfter.String()})
 		for _, slow := range ends {
-			t.Run(slow, func(t *testing.T) {
-				j := g.join(t)
-				reader, sender := j.from(slow)
-				s := newStream(sender)
-				ended := make(chan error)
-				go func() { ended <- s.run(sender) }()
-				if err := readPaced(reader, 512<<10, blockedAfter/8, 4*blockedAfter); err != nil {
-					t.Errorf("a moving reader was cut: %v", err)
-				}
-				sender.Close()
-				<-ended
-				reader.Close()
-				j.endingOf(t)
-			})
+			t.Run(slow, func(t *testing.T) { g.join(t).moves(t, slow) })
 		}
 	})
 }

@@ -74,8 +74,8 @@ func (e *local) Start(t testing.TB, s Setup) *Gateway {
 				t.Fatalf("%s refuses the new configuration: %v", e.name, err)
 			}
 		},
-		// Shutdown waits for the requests that are under way; Terminate does not.
-		terminate: func(testing.TB) { go server.Shutdown(context.Background()) },
+		// Shutdown waits for the requests that are under way; Terminate does not, so nobody takes its error.
+		terminate: func(testing.TB) { go func() { _ = server.Shutdown(context.Background()) }() },
 	}
 }
 
@@ -157,7 +157,7 @@ func serve(t testing.TB, handler http.Handler, wrap func(http.Handler) http.Hand
 		t.Fatal(err)
 	}
 	server := &http.Server{Addr: listener.Addr().String(), Handler: handler}
-	go server.Serve(listener)
+	go func() { _ = server.Serve(listener) }() // which always fails: once the server is closed
 	t.Cleanup(func() { server.Close() })
 	return server
 }

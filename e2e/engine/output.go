@@ -88,7 +88,7 @@ func collect(r io.Reader, log *Log, rest io.Writer) {
 		if line := pluginLine(text); line != nil {
 			log.add(line)
 		} else {
-			io.WriteString(rest, text)
+			_, _ = io.WriteString(rest, text)
 		}
 		if err != nil {
 			return

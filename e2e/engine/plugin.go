@@ -76,7 +76,7 @@ func (p *Plugin) Handler(ctx context.Context, next http.Handler, config map[stri
 	}
 	handler, ok := results[0].Interface().(http.Handler)
 	if !ok {
-		return nil, fmt.Errorf("New returned a %T, which is no http.Handler", results[0].Interface())
+		return nil, fmt.Errorf("the plugin's New returned a %T, which is no http.Handler", results[0].Interface())
 	}
 	return handler, nil
 }

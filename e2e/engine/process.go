@@ -41,8 +41,9 @@ type entryPoint struct {
 }
 
 const (
-	// startTimeout allows for the interpreter's start and for a busy machine.
-	startTimeout = 60 * time.Second
+	// awaitTimeout allows for the interpreter's start, and for New to run again for every router of a full process,
+	// on a busy machine.
+	awaitTimeout = 60 * time.Second
 
 	// stopTimeout is shorter than Traefik's graceTimeOut: no case is waiting any more.
 	stopTimeout = 5 * time.Second
@@ -69,9 +70,9 @@ func startProcess(binary, root string, entryPoints int, log *Log) (*Process, err
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	if err := p.await(startTimeout, func() bool { return status(p.API+"/api/overview") == http.StatusOK }); err != nil {
+	if err := p.await(func() bool { return status(p.API+"/api/overview") == http.StatusOK }); err != nil {
 		p.Stop()
-		return nil, fmt.Errorf("Traefik does not start: %w", err)
+		return nil, fmt.Errorf("starting Traefik: %w", err)
 	}
 	return p, nil
 }
@@ -105,7 +106,7 @@ func (p *Process) watch(output io.ReadCloser, log *Log) {
 	defer close(p.exited)
 	defer output.Close()
 	collect(output, log, os.Stderr)
-	p.cmd.Wait()
+	_ = p.cmd.Wait() // that Traefik has ended is told by exited; its status does not matter
 }
 
 // layOut fills the working directory: the plugin where Traefik looks for local ones, the static configuration, a
@@ -205,11 +206,11 @@ func (p *Process) Exited() <-chan struct{} {
 
 // Stop ends the process and removes what it left.
 func (p *Process) Stop() {
-	p.Terminate()
+	_ = p.Terminate() // it may have ended already
 	select {
 	case <-p.exited:
 	case <-time.After(stopTimeout):
-		p.cmd.Process.Kill()
+		_ = p.cmd.Process.Kill() // it may have ended meanwhile
 		<-p.exited
 	}
 	os.RemoveAll(p.dir)
@@ -232,15 +233,15 @@ func (p *Process) give(ep entryPoint) {
 	p.free = append(p.free, ep)
 }
 
-// await polls until done; it gives up after the time-out, and at once when the process ends.
-func (p *Process) await(timeout time.Duration, done func() bool) error {
-	deadline := time.After(timeout)
+// await polls until done; it gives up after awaitTimeout, and at once when the process ends.
+func (p *Process) await(done func() bool) error {
+	deadline := time.After(awaitTimeout)
 	for !done() {
 		select {
 		case <-p.exited:
-			return errors.New("Traefik has ended")
+			return errors.New("the process has ended")
 		case <-deadline:
-			return fmt.Errorf("time-out after %v", timeout)
+			return fmt.Errorf("time-out after %v", awaitTimeout)
 		case <-time.After(pollInterval):
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -18,9 +17,6 @@ import (
 const (
 	// poolSize is how many gateways one Traefik serves at a time. Every entry point makes every reload slower.
 	poolSize = 64
-
-	// applyTimeout allows for New to run again for every router of a full process on a busy machine.
-	applyTimeout = 60 * time.Second
 
 	// readyPath is where an entry point tells which configuration it serves.
 	readyPath = "/.wsfw-e2e/"
@@ -197,7 +193,7 @@ func (f *dynamicFile) apply(config map[string]any) error {
 		return err
 	}
 	var state router
-	err := f.process.await(applyTimeout, func() (known bool) {
+	err := f.process.await(func() (known bool) {
 		state, known = f.process.router(f.router())
 		return known
 	})
@@ -208,7 +204,7 @@ func (f *dynamicFile) apply(config map[string]any) error {
 		return errors.New(strings.Join(state.Error, "\n"))
 	}
 	// Traefik switches one entry point after the other: the API's may be ahead of ours.
-	return f.process.await(applyTimeout, func() bool { return f.probe() == http.StatusOK })
+	return f.process.await(func() bool { return f.probe() == http.StatusOK })
 }
 
 // probe asks the entry point whether it serves this version: 200 if so, 404 if not.
@@ -257,5 +253,5 @@ func (f *dynamicFile) remove() error {
 	if err := os.Remove(f.path()); err != nil {
 		return err
 	}
-	return f.process.await(applyTimeout, func() bool { return f.probe() == http.StatusNotFound })
+	return f.process.await(func() bool { return f.probe() == http.StatusNotFound })
 }

@@ -4,6 +4,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -43,8 +44,8 @@ type Frame struct {
 	Payload []byte // not masked
 }
 
-// sampleKey is the masking key of RFC 6455 section 5.7.
-var sampleKey = [4]byte{0x37, 0xFA, 0x21, 0x3D}
+// sampleMask is the masking key of RFC 6455 section 5.7.
+var sampleMask = [4]byte{0x37, 0xFA, 0x21, 0x3D}
 
 // New is an unmasked frame that ends its message.
 func New(opcode byte, payload []byte) Frame {
@@ -67,7 +68,7 @@ func (f Frame) Masking(mask bool) Frame {
 	f.Masked = mask
 	f.Key = [4]byte{}
 	if mask {
-		f.Key = sampleKey
+		f.Key = sampleMask
 	}
 	return f
 }
@@ -197,7 +198,7 @@ func readLength(r io.Reader, short byte) (uint64, error) {
 
 // inside tells the end of a stream inside a frame from that between two.
 func inside(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

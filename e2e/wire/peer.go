@@ -74,18 +74,19 @@ func Dial(addr string, lines ...string) (*Peer, error) {
 	return newPeer(conn, in, header, true), nil
 }
 
-// sampleNonce is the Sec-WebSocket-Key of RFC 6455 section 1.3.
-const sampleNonce = "dGhlIHNhbXBsZSBub25jZQ=="
+// SampleKey is the Sec-WebSocket-Key of RFC 6455 section 1.3.
+const SampleKey = "dGhlIHNhbXBsZSBub25jZQ=="
 
 // ask does a client's handshake.
 func ask(conn net.Conn, in *bufio.Reader, lines []string) (http.Header, error) {
 	head := append([]string{
 		"GET /socket HTTP/1.1", "Host: chat.example.com", "Upgrade: websocket", "Connection: Upgrade",
-		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + sampleNonce,
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + SampleKey,
 	}, lines...)
 	if _, err := io.WriteString(conn, spell(head)); err != nil {
 		return nil, err
 	}
+	//nolint:bodyclose // a 101 has no body, and after any other answer Dial closes the connection
 	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodGet})
 	if err != nil {
 		return nil, err
@@ -93,7 +94,7 @@ func ask(conn net.Conn, in *bufio.Reader, lines []string) (http.Header, error) {
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return nil, fmt.Errorf("the answer is %s", resp.Status)
 	}
-	if got, want := resp.Header.Get("Sec-WebSocket-Accept"), accept(sampleNonce); got != want {
+	if got, want := resp.Header.Get("Sec-WebSocket-Accept"), Accept(SampleKey); got != want {
 		return nil, fmt.Errorf("Sec-WebSocket-Accept is %q, want %q", got, want)
 	}
 	return resp.Header, nil
@@ -104,8 +105,8 @@ func spell(lines []string) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// accept is the answer to a key, RFC 6455 section 4.2.2.
-func accept(key string) string {
+// Accept is the answer to a Sec-WebSocket-Key, RFC 6455 section 4.2.2.
+func Accept(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }

@@ -74,7 +74,7 @@ func (u *Upstream) welcome(conn net.Conn) {
 	}
 	head := append([]string{
 		"HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
-		"Sec-WebSocket-Accept: " + accept(req.Header.Get("Sec-WebSocket-Key")),
+		"Sec-WebSocket-Accept: " + Accept(req.Header.Get("Sec-WebSocket-Key")),
 	}, u.lines...)
 	if _, err := io.WriteString(conn, spell(head)); err != nil {
 		conn.Close()
