@@ -26,11 +26,12 @@ demo-build:
 
 ## test: everything that needs no Traefik
 # The race detector watches compiled code only: Yaegi resolves types lazily and without a lock.
+# The demo hosts the plugin interpreted.
 test: $(YAEGI) $(TRAPS)
 	go test -race ./...
 	$(YAEGI) test .
 	cd lint && go test ./...
-	cd e2e && WSFW_ENGINES=compiled go test -race -count=1 -timeout 20m ./...
+	cd e2e && WSFW_ENGINES=compiled go test -race -count=1 -timeout 20m .
 	cd e2e && WSFW_ENGINES=interpreted go test -count=1 -timeout 20m ./...
 
 ## e2e: the behaviour suite on its three engines, a real Traefik among them
