@@ -30,10 +30,16 @@ type Config struct {
 	UpgradeTimeout   string            `json:"upgradeTimeout,omitempty"`
 	TLS              *TLSConfig        `json:"tls,omitempty"`
 
-	WriteTimeout string `json:"writeTimeout,omitempty"`
-	CloseTimeout string `json:"closeTimeout,omitempty"`
-	Validate     string `json:"validate,omitempty"`
-	Tunnel       bool   `json:"tunnel,omitempty"`
+	PingInterval  string `json:"pingInterval,omitempty"`
+	PingTarget    string `json:"pingTarget,omitempty"`
+	PongTimeout   string `json:"pongTimeout,omitempty"`
+	MaxInactivity string `json:"maxInactivity,omitempty"`
+	MaxLifetime   string `json:"maxLifetime,omitempty"`
+	WriteTimeout  string `json:"writeTimeout,omitempty"`
+	CloseTimeout  string `json:"closeTimeout,omitempty"`
+	DrainTimeout  string `json:"drainTimeout,omitempty"`
+	Validate      string `json:"validate,omitempty"`
+	Tunnel        bool   `json:"tunnel,omitempty"`
 
 	// Unknown collects the keys that no option has, which Traefik would drop
 	// without a word.
@@ -72,8 +78,10 @@ func CreateConfig() *Config {
 		Compression:    "pass",
 		ConnectTimeout: "5s",
 		UpgradeTimeout: "5s",
+		PingTarget:     "both",
 		WriteTimeout:   "30s",
 		CloseTimeout:   "5s",
+		DrainTimeout:   "8s",
 	}
 }
 
@@ -113,18 +121,14 @@ func parse(c *Config) (*settings, error) {
 		protocols:     m.protocols(c.Protocols),
 		noCompression: m.oneOf("compression", c.Compression, "pass", "off") == "off",
 		forward:       c.UpstreamEndpoint != "",
+		limits:        m.limits(c),
 		tunnel:        c.Tunnel,
-	}
-	s.limits.writeTimeout = m.duration("writeTimeout", c.WriteTimeout)
-	s.limits.closeTimeout = m.duration("closeTimeout", c.CloseTimeout)
-	if s.limits.closeTimeout == 0 {
-		m.add("closeTimeout", "may not be off, for a peer that never answers would never be let go; 5s is the default")
 	}
 	if m.oneOf("validate", c.Validate, "frames", "off") == "off" {
 		s.rules = lax
 	}
 	s.upstream = m.upstream(c)
-	m.contradictions(c)
+	m.contradictions(c, s.limits)
 	if len(m.errs) > 0 {
 		return nil, errors.Join(m.errs...)
 	}
@@ -214,20 +218,6 @@ func (m *mistakes) protocols(names []string) []string {
 		list = append(list, name)
 	}
 	return list
-}
-
-// origins parses the list of allowed origins.
-func (m *mistakes) origins(values []string) []originRule {
-	rules := make([]originRule, 0, len(values))
-	for _, value := range values {
-		rule, ok := parseOrigin(strings.TrimSpace(value))
-		if !ok {
-			m.add("allowedOrigins", "has %q, must be same-host, none, or scheme://host[:port], where the host may begin with one *. label", value)
-			continue
-		}
-		rules = append(rules, rule)
-	}
-	return rules
 }
 
 // upstream parses all that concerns wsfw's own connection to an upstream.
@@ -354,13 +344,36 @@ func (m *mistakes) headers(values map[string]string) http.Header {
 }
 
 // contradictions reports options that cannot be had together.
-func (m *mistakes) contradictions(c *Config) {
-	if c.Tunnel && c.Validate != "" {
-		m.add("tunnel", "cannot be had together with validate: a tunnel does not look at frames")
+func (m *mistakes) contradictions(c *Config, l limits) {
+	if c.Tunnel {
+		m.needFrames(c, l)
 	}
-	if c.UpstreamEndpoint != "" {
-		return
+	if c.UpstreamEndpoint == "" {
+		m.needUpstream(c, l)
 	}
+}
+
+// needFrames reports options that a tunnel cannot keep.
+func (m *mistakes) needFrames(c *Config, l limits) {
+	needy := []struct {
+		key string
+		set bool
+	}{
+		{"pingInterval", l.pingInterval > 0},
+		{"pongTimeout", l.pongTimeout > 0},
+		{"maxInactivity", l.maxInactivity > 0},
+		{"maxLifetime", l.maxLifetime > 0},
+		{"validate", c.Validate != ""},
+	}
+	for _, option := range needy {
+		if option.set {
+			m.add("tunnel", "cannot be had together with %s: a tunnel does not look at frames", option.key)
+		}
+	}
+}
+
+// needUpstream reports options that only a forward can keep.
+func (m *mistakes) needUpstream(c *Config, l limits) {
 	defaults := CreateConfig()
 	needy := []struct {
 		key string
@@ -373,8 +386,13 @@ func (m *mistakes) contradictions(c *Config) {
 		{"tls", c.TLS != nil},
 		{"connectTimeout", c.ConnectTimeout != defaults.ConnectTimeout},
 		{"upgradeTimeout", c.UpgradeTimeout != defaults.UpgradeTimeout},
+		{"pingInterval", l.pingInterval > 0},
+		{"pongTimeout", l.pongTimeout > 0},
+		{"maxInactivity", l.maxInactivity > 0},
+		{"maxLifetime", l.maxLifetime > 0},
 		{"writeTimeout", c.WriteTimeout != defaults.WriteTimeout},
 		{"closeTimeout", c.CloseTimeout != defaults.CloseTimeout},
+		{"drainTimeout", c.DrainTimeout != defaults.DrainTimeout},
 		{"validate", c.Validate != ""},
 		{"tunnel", c.Tunnel},
 	}

@@ -27,6 +27,22 @@ func TestMistakesAreNamed(t *testing.T) {
 		{func(c *Config) { forward(c); c.WriteTimeout = "-1s" }, "writeTimeout"},
 		{func(c *Config) { forward(c); c.WriteTimeout = "5" }, "writeTimeout"},
 		{func(c *Config) { forward(c); c.CloseTimeout = "0" }, "closeTimeout"},
+		{func(c *Config) { forward(c); c.PongTimeout = "1s" }, "pongTimeout"},
+		{func(c *Config) { forward(c); c.PingTarget = "client" }, "pingTarget"},
+		{func(c *Config) { forward(c); c.PingInterval = "1s"; c.PingTarget = "server" }, "pingTarget"},
+		{func(c *Config) {
+			forward(c)
+			c.PingInterval, c.PongTimeout, c.MaxInactivity = "9ms", "9ms", "9ms"
+			c.MaxLifetime, c.WriteTimeout = "1us", "1ns"
+		}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
+		{func(c *Config) {
+			forward(c)
+			c.Tunnel = true
+			c.PingInterval, c.PongTimeout, c.MaxInactivity, c.MaxLifetime = "1s", "1s", "1s", "1s"
+		}, "tunnel tunnel tunnel tunnel"},
+		{func(c *Config) {
+			c.PingInterval, c.PongTimeout, c.MaxInactivity, c.MaxLifetime, c.DrainTimeout = "1s", "1s", "1s", "1s", "0"
+		}, "drainTimeout maxInactivity maxLifetime pingInterval pongTimeout"},
 		{func(c *Config) { forward(c); c.CloseTimeout = "" }, "closeTimeout"},
 		{func(c *Config) { c.ConnectTimeout = "1s"; c.CloseTimeout = "1s" }, "closeTimeout connectTimeout"},
 		{func(c *Config) { c.Path = "socket" }, "path"},

@@ -1,10 +1,10 @@
 package wsfw
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
-	"unicode/utf8"
 )
 
 // A frame on the wire, RFC 6455 section 5.2:
@@ -42,22 +42,9 @@ const (
 
 // Sizes in bytes.
 const (
-	maskSize       = 4
-	maxControl     = 125     // payload of a control frame; RFC 6455 section 5.5
-	maxFrame       = 1 << 62 // payload of any frame: half of what RFC 6455 allows, so that sums fit an int
-	maxCloseReason = maxControl - 2
-)
-
-// Close codes, RFC 6455 section 7.4.1 and the IANA registry.
-const (
-	closeNormal      = 1000
-	closeGoingAway   = 1001
-	closeProtocol    = 1002
-	closeNoStatus    = 1005 // never on the wire: a close frame without a code
-	closeAbnormal    = 1006 // never on the wire: no close frame at all
-	closeInvalidData = 1007
-	closeInternal    = 1011
-	closeBadGateway  = 1014
+	maskSize   = 4
+	maxControl = 125     // payload of a control frame; RFC 6455 section 5.5
+	maxFrame   = 1 << 62 // payload of any frame: half of what RFC 6455 allows, so that sums fit an int
 )
 
 // What a header's first byte means to the direction that it stands in. The data
@@ -179,7 +166,12 @@ type track struct {
 	frames   int64 // complete headers passed, control frames included
 	messages int64 // data messages ended
 
+	control int64 // bytes of pings and pongs passed
+
+	token []byte // begins the payload of our own pings to the source; nil where there are none
+
 	closing []byte // the close frame that ended the walk, which has yet to be passed on
+	pong    []byte // the payload of the pong to a ping of ours that ended the walk, which is not passed on
 	fault   *fault // the breach that ended the walk
 }
 
@@ -192,7 +184,8 @@ func newTrack(rules *grammar, masked bool) track {
 // many leading bytes of it may go on: all that belongs to legal frames. What it
 // keeps back is a header or a control frame that is not complete yet, at most
 // 131 bytes, which has to stand at the start of the next chunk. A legal close frame
-// ends the walk before it, in t.closing, and so does the first fault, in t.fault.
+// ends the walk before it, in t.closing, a pong to a ping of ours, in t.pong, and the
+// first fault, in t.fault.
 //
 // One function with everything inline: it runs once a chunk, and in the interpreter
 // a call per frame would cost more than the parsing.
@@ -232,10 +225,10 @@ func walk(t *track, chunk []byte) int {
 			if end > size {
 				return at
 			}
-			if first&0x0F == opClose {
-				walkClose(t, chunk[at:end])
+			if t.endsBefore(chunk[at:end]) {
 				return at
 			}
+			t.control += int64(end - at)
 		} else if class == classWhole {
 			t.messages++
 		} else {
@@ -260,6 +253,33 @@ func (t *track) turn(class byte) {
 		t.table = t.rules.between
 		t.messages++
 	}
+}
+
+// endsBefore reports whether the walk ends before a complete control frame: a close frame,
+// or a pong that is for us.
+func (t *track) endsBefore(frame []byte) bool {
+	if frame[0]&0x0F == opClose {
+		walkClose(t, frame)
+		return true
+	}
+	t.pong = t.answers(frame)
+	return t.pong != nil
+}
+
+// answers is the payload of a complete control frame where that is the pong to a ping of
+// ours, else nil.
+func (t *track) answers(frame []byte) []byte {
+	if t.token == nil || frame[0] != finBit|opPong {
+		return nil
+	}
+	if frame[1]&0x7F != pingSize || (frame[1] >= maskBit) != t.masked {
+		return nil
+	}
+	payload := controlPayload(frame)
+	if !bytes.Equal(payload[:tokenSize], t.token) {
+		return nil
+	}
+	return payload
 }
 
 // headerFault is the fault of a header that is of class, or that has the wrong
@@ -309,80 +329,6 @@ func longHeader(t *track, chunk []byte, at int, class byte) (end, length int) {
 	return end, length
 }
 
-// walkClose ends the walk before a complete close frame, judged by RFC 6455 section 7.4.
-func walkClose(t *track, frame []byte) {
-	if t.judged {
-		t.fault = judgeClose(closePayload(frame))
-	}
-	if t.fault == nil {
-		t.closing = append([]byte(nil), frame...)
-	}
-}
-
-// judgeClose is the fault of a close frame's payload, unmasked, or nil.
-func judgeClose(payload []byte) *fault {
-	if len(payload) == 0 {
-		return nil
-	}
-	if len(payload) == 1 || !mayBeSent(int(binary.BigEndian.Uint16(payload))) {
-		return errCode
-	}
-	if !utf8.Valid(payload[2:]) {
-		return errReason
-	}
-	return nil
-}
-
-// mayBeSent reports whether a close frame may carry code: RFC 6455 section 7.4.2
-// with the codes that IANA has registered since (1012 to 1014).
-func mayBeSent(code int) bool {
-	if code >= 3000 {
-		return code <= 4999
-	}
-	if code == 1004 || code == closeNoStatus || code == closeAbnormal {
-		return false
-	}
-	return code >= closeNormal && code <= closeBadGateway
-}
-
-// closePayload is the payload of a complete control frame, unmasked into memory
-// of its own. Its length may stand in any form, for not all frames are judged.
-func closePayload(frame []byte) []byte {
-	header := 2
-	switch frame[1] & 0x7F {
-	case 126:
-		header = 4
-	case 127:
-		header = 10
-	}
-	if frame[1] < maskBit {
-		return append([]byte(nil), frame[header:]...)
-	}
-	return masked(frame[header+maskSize:], frame[header:header+maskSize])
-}
-
-// closeStatus is the code and reason in a complete close frame, closeNoStatus
-// where it has none (RFC 6455 section 7.1.5).
-func closeStatus(frame []byte) (code int, reason string) {
-	payload := closePayload(frame)
-	if len(payload) < 2 {
-		return closeNoStatus, ""
-	}
-	return int(binary.BigEndian.Uint16(payload)), string(payload[2:])
-}
-
-// closeFrame is a close frame of ours, masked under a fresh key where it goes
-// upstream. A reason that is too long is cut between two runes.
-func closeFrame(code int, reason string, toUpstream bool) []byte {
-	for len(reason) > maxCloseReason {
-		_, size := utf8.DecodeLastRuneInString(reason)
-		reason = reason[:len(reason)-size]
-	}
-	payload := binary.BigEndian.AppendUint16(nil, uint16(code))
-	payload = append(payload, reason...)
-	return controlFrame(opClose, payload, toUpstream)
-}
-
 // controlFrame is a complete control frame around payload, at most maxControl bytes.
 func controlFrame(opcode byte, payload []byte, mask bool) []byte {
 	frame := make([]byte, 0, 2+maskSize+len(payload))
@@ -397,6 +343,22 @@ func controlFrame(opcode byte, payload []byte, mask bool) []byte {
 	frame = append(frame, finBit|opcode, maskBit|byte(len(payload)))
 	frame = append(frame, key[:]...)
 	return append(frame, masked(payload, key[:])...)
+}
+
+// controlPayload is the payload of a complete control frame, unmasked into memory
+// of its own. Its length may stand in any form, for not all frames are judged.
+func controlPayload(frame []byte) []byte {
+	header := 2
+	switch frame[1] & 0x7F {
+	case 126:
+		header = 4
+	case 127:
+		header = 10
+	}
+	if frame[1] < maskBit {
+		return append([]byte(nil), frame[header:]...)
+	}
+	return masked(frame[header+maskSize:], frame[header:header+maskSize])
 }
 
 // masked is payload with key laid over it (RFC 6455 section 5.3), in memory of its

@@ -259,7 +259,7 @@ func judge(stream []byte, rules *grammar, mask bool) verdict {
 			return v
 		}
 		if control && opcode == opClose {
-			payload := closePayload(rest[:size+int(length)])
+			payload := controlPayload(rest[:size+int(length)])
 			if rules != lax && judgeClose(payload) != nil {
 				v.fault = true
 				return v

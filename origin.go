@@ -19,6 +19,20 @@ type origin struct {
 	scheme, host, port string
 }
 
+// origins parses the list of allowed origins.
+func (m *mistakes) origins(values []string) []originRule {
+	rules := make([]originRule, 0, len(values))
+	for _, value := range values {
+		rule, ok := parseOrigin(strings.TrimSpace(value))
+		if !ok {
+			m.add("allowedOrigins", "has %q, must be same-host, none, or scheme://host[:port], where the host may begin with one *. label", value)
+			continue
+		}
+		rules = append(rules, rule)
+	}
+	return rules
+}
+
 // parseOrigin reads one of allowedOrigins.
 func parseOrigin(value string) (originRule, bool) {
 	if value == "same-host" {

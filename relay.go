@@ -17,10 +17,6 @@ const (
 	largeBuffer = 32 << 10
 )
 
-// quietTick is how often a pump looks up from its work where no option asks for
-// more: often enough to give back the buffer of a session that has gone quiet.
-const quietTick = 10 * time.Second
-
 // largeBuffers holds *[]byte of largeBuffer bytes.
 var largeBuffers sync.Pool
 
@@ -28,14 +24,18 @@ var largeBuffers sync.Pool
 // after the session to the record.
 type flow struct {
 	from, to *side
+	back     *flow // the other direction
 	track    track
+	timing   timing
 	bytes    int64 // passed on
+	absorbed int64 // pongs to pings of ours, which are not passed on
 
-	buf    []byte    // small, or *lent
-	small  []byte    // smallBuffer bytes, for as long as the session
-	lent   *[]byte   // from largeBuffers, nil while buf is small
-	held   int       // bytes at the start of buf that wait for the rest of their header or control frame
-	missed time.Time // when the write deadline of to passes
+	idle bool // the pump is at rest; written by it alone and under session.mu
+
+	buf   []byte  // small, or *lent
+	small []byte  // smallBuffer bytes, for as long as the session
+	lent  *[]byte // from largeBuffers, nil while buf is small
+	held  int     // bytes at the start of buf that wait for the rest of their header or control frame
 
 	mask   int       // what the MASK bit adds to the second header byte
 	header int       // bytes of the shortest header
@@ -73,7 +73,7 @@ func (s *session) pump(f *flow) {
 			}
 			break
 		}
-		readErr, writeErr := relay(f)
+		readErr, writeErr := s.work(f)
 		if writeErr != nil {
 			s.unwritable(f, writeErr)
 			break
@@ -86,13 +86,65 @@ func (s *session) pump(f *flow) {
 			s.passClose(f)
 			break
 		}
-		if !errors.Is(readErr, os.ErrDeadlineExceeded) {
+		if readErr != nil && !errors.Is(readErr, os.ErrDeadlineExceeded) {
 			s.endOfStream(f)
 			return
 		}
 	}
-	s.drain(f)
+	s.discard(f)
 	s.endOfStream(f)
+}
+
+// work is what a pump does until it looks up again.
+func (s *session) work(f *flow) (readErr, writeErr error) {
+	if f.timing.pinging {
+		if err := s.ping(f); err != nil {
+			return nil, err
+		}
+	}
+	if f.timing.due {
+		return bulk(f) // the ping follows the frame
+	}
+	if !f.idle {
+		return relay(f, 0, nil)
+	}
+	n, err := s.rest(f)
+	if n == 0 {
+		return err, nil
+	}
+	s.rouse(f)
+	return relay(f, n, err)
+}
+
+// ping sends a ping of ours to f's destination, which stands between two frames.
+func (s *session) ping(f *flow) error {
+	payload := f.to.heart.ping()
+	_, err := f.to.conn.Write(controlFrame(opPing, payload, f.to.name == upstreamSide))
+	if err == nil {
+		f.to.heart.pings++
+	}
+	return err
+}
+
+// rest waits for the bytes that f's source sends next, and returns how many have come. It
+// takes pongs to pings of ours itself: so an idle session keeps no more than the frame of
+// this function, and its heartbeats cost little.
+func (s *session) rest(f *flow) (int, error) {
+	pong := f.header + pingSize
+	if f.track.token == nil || f.held > 0 || f.track.left > 0 {
+		pong = -1
+	}
+	for {
+		n, err := f.from.reader.Read(f.buf[f.held:])
+		if n != pong {
+			return n, err
+		}
+		payload := f.track.answers(f.buf[:n])
+		if payload == nil {
+			return n, err
+		}
+		s.answered(f, payload)
+	}
 }
 
 // relay is the loop that every byte of a session passes through: read a chunk, walk
@@ -100,15 +152,15 @@ func (s *session) pump(f *flow) {
 // deadline of look passes, and at a close frame or a fault, which the track then
 // holds. No clock, lock, deadline or allocation belongs here, and hardly a call: a
 // call of ours costs some 0.1 µs for each value in the function that is called. So
-// whole data frame headers are walked over right here, and walk is for the others.
+// whole data frame headers are walked over right here, and walk is for the others. The
+// first chunk has been read: n bytes, and what the read failed with.
 //
 //nolint:funlen,gocognit,nestif // see above
-func relay(f *flow) (readErr, writeErr error) {
+func relay(f *flow, n int, err error) (readErr, writeErr error) {
 	src, dst, t := f.from.reader, f.to.conn, &f.track
 	mask, header := f.mask, f.header
 	buf, held := f.buf, f.held
 	for {
-		n, err := src.Read(buf[held:])
 		if n > 0 {
 			n += held
 			at := n
@@ -158,6 +210,10 @@ func relay(f *flow) (readErr, writeErr error) {
 				}
 				if at < n {
 					at += walk(t, buf[at:n])
+					for t.pong != nil {
+						n = f.absorb(at, n)
+						at += walk(t, buf[at:n])
+					}
 				}
 			}
 			if at > 0 {
@@ -194,18 +250,35 @@ func relay(f *flow) (readErr, writeErr error) {
 			f.held = held
 			return err, nil
 		}
+		n, err = src.Read(buf[held:])
 	}
 }
 
-// bulk passes the rest of a large frame on in compiled code. Its buffer is ours; the
+// absorb takes the pong at buf[at:n] out, and returns what n is without it.
+func (f *flow) absorb(at, n int) int {
+	f.from.heart.pong(f.track.pong)
+	f.absorbed++
+	f.track.pong = nil
+	size := f.header + pingSize
+	copy(f.buf[at:], f.buf[at+size:n])
+	return n - size
+}
+
+// bulk passes the rest of the current frame on in compiled code. Its buffer is ours; the
 // writer keeps the connection from taking one of its own.
 func bulk(f *flow) (readErr, writeErr error) {
-	buf := grow(f)
+	buf := f.buf
+	if f.track.left >= largeBuffer {
+		buf = grow(f)
+	}
 	rest := &io.LimitedReader{R: f.from.reader, N: int64(f.track.left)}
 	written, err := io.CopyBuffer(f.writer, rest, buf)
 	read := int64(f.track.left) - rest.N
 	f.track.left = int(rest.N)
 	f.bytes += written
+	if err == nil && rest.N > 0 {
+		return io.EOF, nil
+	}
 	if err != nil && written < read {
 		return nil, err
 	}
@@ -243,51 +316,21 @@ func restore(f *flow) {
 	f.lent = nil
 }
 
-// look is what a pump does at its start, at every tick and when it is woken. It
-// returns the close frame that the pump has to send, if there is one. The write
-// deadline rolls: it is moved on as long as the pump comes by, so only a write that
-// blocks can miss it.
-func (s *session) look(f *flow) (farewell []byte) {
-	restore(f)
-	now := time.Now()
-	_ = f.from.conn.SetReadDeadline(now.Add(s.tick()))
-	s.armWrite(f, now)
-	// Last, for whoever wakes the pump sets its deadline last: whichever of the two
-	// deadlines stands in the end, the farewell has been seen or will be.
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return f.to.farewell
-}
-
-// armWrite moves the write deadline of f's destination on.
-func (s *session) armWrite(f *flow, now time.Time) {
-	if s.writeTimeout <= 0 {
-		return
-	}
-	f.missed = now.Add(s.writeTimeout + s.tick())
-	_ = f.to.conn.SetWriteDeadline(f.missed)
-}
-
 // bidFarewell brings the frame that is being passed on to its end and sends our
 // close frame after it. It is false where the stream ended inside the frame.
 func (s *session) bidFarewell(f *flow, farewell []byte) bool {
 	// The closing timer bounds these writes; the rolling deadline no longer rolls.
 	_ = f.to.conn.SetWriteDeadline(time.Time{})
 	for f.track.left > 0 {
-		chunk := f.buf
-		if f.track.left < len(chunk) {
-			chunk = chunk[:f.track.left]
-		}
-		n, err := readOn(f, chunk)
-		f.track.left -= n
-		if _, failed := f.to.conn.Write(chunk[:n]); failed != nil {
-			s.unwritable(f, failed)
+		readErr, writeErr := bulk(f)
+		if writeErr != nil {
+			s.unwritable(f, writeErr)
 			return true
 		}
-		f.bytes += int64(n)
-		if err != nil && f.track.left > 0 {
+		if readErr != nil && !errors.Is(readErr, os.ErrDeadlineExceeded) {
 			return false
 		}
+		_ = f.from.conn.SetReadDeadline(time.Time{}) // there is nothing more to look for
 	}
 	s.sendClose(f.to, farewell)
 	return true
@@ -304,9 +347,9 @@ func readOn(f *flow, buf []byte) (int, error) {
 	}
 }
 
-// drain reads and drops what still comes from a side that may say nothing more, to
+// discard reads and drops what still comes from a side that may say nothing more, to
 // its end of stream, and notes its close frame.
-func (s *session) drain(f *flow) {
+func (s *session) discard(f *flow) {
 	_ = grow(f) // whoever is in full flow is to be heard out before closeTimeout
 	rest := newTrack(lax, f.track.masked)
 	rest.left = f.track.left

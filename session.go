@@ -18,33 +18,22 @@ const (
 	gatewaySide  = "wsfw"
 )
 
-// limits are the bounds of a session. Zero is off, but for closeTimeout.
-type limits struct {
-	writeTimeout time.Duration // longest time that a side may block a write
-	closeTimeout time.Duration // longest wait for what a close frame has to bring about
-}
-
-// tick is how often a pump has to look up: a blocked write is found at most this
-// much later than writeTimeout says.
-func (l limits) tick() time.Duration {
-	if l.writeTimeout > 0 && l.writeTimeout < 4*quietTick {
-		return l.writeTimeout / 4
-	}
-	return quietTick
-}
-
 // side is one end of a session. Its connection is read only by the pump from it and
 // written only by the pump to it; deadlines and Close are for everybody.
 type side struct {
 	name   string // "client" or "upstream"
 	conn   net.Conn
 	reader io.Reader // conn, after what it gave together with the handshake
+	back   *side     // the other one
+	heart  heartbeat
 
-	// Guarded by session.mu.
-	closeReceived bool   // it has sent a close frame
-	closeSent     bool   // it has been sent a close frame
-	ended         bool   // it has nothing more to say: end of stream, reset, or cut
-	farewell      []byte // a close frame of ours, for the pump to this side to send
+	// Guarded by session.mu. So are the deadlines of conn's reads, until a pump discards what comes from it.
+	closeReceived bool          // it has sent a close frame
+	closeSent     bool          // it has been sent a close frame
+	ended         bool          // it has nothing more to say: end of stream, reset, or cut
+	lost          bool          // it will not answer any more
+	farewell      []byte        // a close frame of ours, for the pump to this side to send
+	pinged        time.Duration // when it was sent the first ping that it has not answered, since the start; 0 is none
 }
 
 // newSide makes a side of conn; early is what conn has already given.
@@ -56,9 +45,15 @@ func newSide(name string, conn net.Conn, early []byte) *side {
 	return s
 }
 
+// parted reports whether the side has been closed to the end: nothing more will be said to
+// it, and nothing more heard. Needs session.mu.
+func (s *side) parted() bool {
+	return s.closeSent && (s.closeReceived || s.lost)
+}
+
 // settled reports whether nothing more is expected of the side. Needs session.mu.
 func (s *side) settled() bool {
-	return s.ended || s.closeSent && s.closeReceived
+	return s.ended || s.parted()
 }
 
 // outcome is how a session ended: who ended it, with which close code and reason.
@@ -70,14 +65,16 @@ type outcome struct {
 	reason  string
 }
 
-// past is a deadline that has been missed: it wakes whoever reads.
-var past = time.Unix(1, 0)
-
 // session is a client and an upstream joined after both handshakes. It owns both
 // connections. run ends it completely: both directions joined, both connections
 // closed, no timer left.
 type session struct {
 	limits
+	tick, doubt time.Duration // of the limits
+	tunnel      bool          // carried as bytes, not as frames
+	started     time.Time
+	lifetime    time.Duration // when it ends at the latest, since the start
+
 	toUpstream *flow                             // run's own goroutine
 	toClient   *flow                             // a goroutine of its own
 	report     func(message string, cause error) // to the log
@@ -85,43 +82,62 @@ type session struct {
 	directions sync.WaitGroup // that are still carried
 	cutting    sync.Once      // closes both connections
 
-	mu      sync.Mutex
-	over    bool        // both connections are closed, or about to be
-	closing *time.Timer // cuts the session when closing takes too long
-	outcome outcome     // the first reason to end, which stays
+	mu       sync.Mutex
+	active   time.Duration // when a look last found that data had been passed on, since the start
+	over     bool          // both connections are closed, or about to be
+	closing  *time.Timer   // cuts the session when closing takes too long; nil until it closes
+	draining *time.Timer   // ends the session in its turn at a shutdown
+	outcome  outcome       // the first reason to end, which stays
 }
 
-// newSession joins two sides. rules is the grammar of their frames; report takes
-// what has to be said of a session that fails.
-func newSession(client, upstream *side, rules *grammar, l limits, report func(string, error)) *session {
-	return &session{
-		limits:     l,
+// newSession joins two sides as the settings say. rules is the grammar of their frames;
+// report takes what has to be said of a session that fails.
+func newSession(client, upstream *side, rules *grammar, set *settings, report func(string, error)) *session {
+	s := &session{
+		limits:     set.limits,
+		tick:       set.limits.workTick(),
+		doubt:      set.limits.lastChance(),
+		tunnel:     set.tunnel,
+		started:    time.Now(),
+		lifetime:   set.limits.spreadLifetime(),
 		toUpstream: newFlow(client, upstream, rules, true),
 		toClient:   newFlow(upstream, client, rules, false),
 		report:     report,
 	}
+	client.back, upstream.back = upstream, client
+	s.toUpstream.back, s.toClient.back = s.toClient, s.toUpstream
+	s.startBeat()
+	return s
 }
 
-// warm carries both directions of a session that has ended already, one after the other.
-// Yaegi resolves the types of a function when it first runs, and without a lock: the two
-// pumps of the very first session would race for it.
+// warm goes through what the pumps of a session do, one after the other, with one that has
+// ended already. Yaegi resolves the types of a function when it first runs, and without a
+// lock: the two pumps of the very first session would race for it.
 func warm() {
 	conn, peer := net.Pipe()
 	_ = peer.Close()
-	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plain, limits{}, func(string, error) {})
+	set := &settings{limits: limits{pingInterval: time.Hour, pingClient: true, pongTimeout: time.Hour, maxInactivity: time.Hour}}
+	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plain, set, func(string, error) {})
 	s.directions.Add(4)
-	s.carry(s.toUpstream, false) // the client has gone: this ends the session
-	s.carry(s.toClient, false)
-	s.carry(s.toUpstream, true)
-	s.carry(s.toClient, true)
+	s.carry(s.toUpstream) // the client has gone: this ends the session
+	s.carry(s.toClient)
+	f := s.toUpstream
+	s.rouse(f)
+	s.answered(f, f.from.heart.ping())
+	_, _ = relay(f, copy(f.buf, controlFrame(opPong, f.from.heart.ping(), true)), nil)
+	_, _ = bulk(f)
+	_ = s.ping(f)
+	s.dismiss(restarting)
+	s.tunnel = true
+	s.carry(s.toUpstream)
+	s.carry(s.toClient)
 }
 
-// run carries the session from its first byte to its end, as bytes where tunnel says
-// so, else as frames. Called once.
-func (s *session) run(tunnel bool) {
+// run carries the session from its first byte to its end. Called once.
+func (s *session) run() {
 	s.directions.Add(2)
-	go s.carry(s.toClient, tunnel)
-	s.carry(s.toUpstream, tunnel)
+	go s.carry(s.toClient)
+	s.carry(s.toUpstream)
 	s.directions.Wait()
 	s.cut()
 	s.mu.Lock()
@@ -129,13 +145,16 @@ func (s *session) run(tunnel bool) {
 	if s.closing != nil {
 		s.closing.Stop()
 	}
+	if s.draining != nil {
+		s.draining.Stop()
+	}
 }
 
 // carry takes one direction to its end. A panic in it ends the session and nothing else.
-func (s *session) carry(f *flow, tunnel bool) {
+func (s *session) carry(f *flow) {
 	defer s.directions.Done()
 	defer s.recovered()
-	if tunnel {
+	if s.tunnel {
 		s.pipe(f)
 	} else {
 		s.pump(f)
@@ -157,8 +176,14 @@ func (s *session) recovered() {
 }
 
 // passClose passes on the close frame at which f's track has ended. The outcome is
-// concluded first, for the answer may come before the write returns.
+// concluded first, for the answer may come before the write returns. Where a close frame
+// of ours is meant for the destination, the source has answered that which it was sent.
 func (s *session) passClose(f *flow) {
+	if farewell := s.farewellTo(f.to); farewell != nil {
+		s.mark(&f.from.closeReceived)
+		s.sendClose(f.to, farewell)
+		return
+	}
 	frame := f.track.closing
 	code, reason := closeStatus(frame)
 	s.conclude(f.from.name, code, reason)
@@ -179,8 +204,18 @@ func (s *session) breach(f *flow) {
 	s.conclude(gatewaySide, fault.code, f.from.name+": "+fault.reason)
 	s.startClosing()
 	s.leave(f.from, closeFrame(fault.code, fault.reason, f.from.name == upstreamSide))
-	_ = f.to.conn.SetReadDeadline(past) // wakes the pump to f.from
-	s.sendClose(f.to, lossFrame(f.to, f.from.name+" protocol error"))
+	farewell := s.farewellTo(f.to)
+	if farewell == nil {
+		farewell = lossFrame(f.to, f.from.name+" protocol error")
+	}
+	s.sendClose(f.to, farewell)
+}
+
+// farewellTo is the close frame of ours that has been left for x, or nil.
+func (s *session) farewellTo(x *side) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return x.farewell
 }
 
 // unwritable follows up a failed write. A destination that has blocked is cut; one
@@ -249,12 +284,47 @@ func lossCode(x *side) int {
 	return closeBadGateway
 }
 
-// leave stores a close frame for the pump to x, unless x has one already.
+// dismiss ends the session by close frames of ours to both sides, unless it is ending
+// already. A tunnel has no frames and is cut.
+func (s *session) dismiss(d *dismissal) {
+	if s.concludeBy(d) && s.tunnel {
+		s.cut()
+	}
+}
+
+// concludeBy gives the session d for its end; false where it has another.
+func (s *session) concludeBy(d *dismissal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing != nil || s.over {
+		return false
+	}
+	s.outcome = outcome{endedBy: gatewaySide, code: d.toClient, reason: d.reason}
+	s.setClosing()
+	if s.tunnel {
+		return true
+	}
+	if d.lost != nil {
+		d.lost.lost = true
+	}
+	client, upstream := s.toUpstream.from, s.toUpstream.to
+	s.entrust(client, closeFrame(d.toClient, d.reason, false))
+	s.entrust(upstream, closeFrame(d.toUpstream, d.reason, true))
+	return true
+}
+
+// leave gives the pump to x a close frame to send, unless x has one already.
 func (s *session) leave(x *side, frame []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.entrust(x, frame)
+}
+
+// entrust is leave for whoever holds session.mu.
+func (s *session) entrust(x *side, frame []byte) {
 	if x.farewell == nil && !x.closeSent {
 		x.farewell = frame
+		_ = x.back.conn.SetReadDeadline(past) // wakes the pump
 	}
 }
 
@@ -262,20 +332,32 @@ func (s *session) leave(x *side, frame []byte) {
 // the write is not looked at: what x has to say about it, the pump from x will read.
 func (s *session) sendClose(x *side, frame []byte) {
 	s.startClosing()
+	// The closing timer bounds the write; the rolling deadline may have been missed at rest.
+	_ = x.conn.SetWriteDeadline(time.Time{})
 	_, _ = x.conn.Write(frame)
 	s.mark(&x.closeSent)
 }
 
-// mark sets flags of sides and ends the session when both sides are settled.
+// mark sets flags of sides. It closes the connection of a side that has been parted with,
+// so that no peer has to wait for the other's answer, and ends the session when both sides are settled.
 func (s *session) mark(flags ...*bool) {
 	s.mu.Lock()
 	for _, flag := range flags {
 		*flag = true
 	}
-	settled := s.toUpstream.from.settled() && s.toUpstream.to.settled()
+	client, upstream := s.toUpstream.from, s.toUpstream.to
+	byeClient, byeUpstream := client.parted(), upstream.parted()
+	settled := client.settled() && upstream.settled()
 	s.mu.Unlock()
 	if settled {
 		s.cut()
+		return
+	}
+	if byeClient {
+		closeQuietly(client.conn)
+	}
+	if byeUpstream {
+		closeQuietly(upstream.conn)
 	}
 }
 
@@ -292,6 +374,11 @@ func (s *session) conclude(endedBy string, code int, reason string) {
 func (s *session) startClosing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.setClosing()
+}
+
+// setClosing is startClosing for whoever holds session.mu.
+func (s *session) setClosing() {
 	if s.closing == nil && !s.over {
 		s.closing = time.AfterFunc(s.closeTimeout, func() {
 			defer s.recovered()

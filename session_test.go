@@ -107,9 +107,9 @@ func runScripts(client, upstream *script, rules *grammar) (*session, []string) {
 		defer mu.Unlock()
 		reports = append(reports, message+": "+cause.Error())
 	}
-	l := limits{writeTimeout: time.Minute, closeTimeout: 20 * time.Millisecond}
-	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), rules, l, report)
-	s.run(false)
+	set := &settings{limits: limits{writeTimeout: time.Minute, closeTimeout: 20 * time.Millisecond}}
+	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), rules, set, report)
+	s.run()
 	return s, reports
 }
 
@@ -168,7 +168,7 @@ func unmasked(stream []byte) []byte {
 	var out []byte
 	for len(stream) >= 2+maskSize {
 		size := 2 + maskSize + int(stream[1]&0x7f)
-		out = append(out, frame(stream[0], closePayload(stream[:size]), false)...)
+		out = append(out, frame(stream[0], controlPayload(stream[:size]), false)...)
 		stream = stream[size:]
 	}
 	return out
@@ -181,14 +181,14 @@ func TestHalfClosedSideGetsTheAnswer(t *testing.T) {
 	for _, first := range []string{clientSide, upstreamSide} {
 		t.Run(first, func(t *testing.T) {
 			client, upstream := newScript(bye, 7, first != clientSide), newScript(closeBye, 7, first != upstreamSide)
-			s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, limits{closeTimeout: time.Minute}, nil)
+			s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, &settings{limits: limits{closeTimeout: time.Minute}}, nil)
 			order := []*flow{s.toUpstream, s.toClient}
 			if first == upstreamSide {
 				order = []*flow{s.toClient, s.toUpstream}
 			}
 			s.directions.Add(2)
-			s.carry(order[0], false)
-			s.carry(order[1], false)
+			s.carry(order[0])
+			s.carry(order[1])
 			if want := (outcome{first, 1000, "bye"}); s.outcome != want {
 				t.Errorf("outcome %+v, want %+v", s.outcome, want)
 			}
@@ -258,9 +258,9 @@ func TestPanicEndsTheSession(t *testing.T) {
 func TestPanicInReport(t *testing.T) {
 	client, upstream := newScript(nil, 7, true), newScript(hello, 7, true)
 	upstream.onRead = func() { panic("provoked") }
-	l := limits{closeTimeout: time.Second}
-	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, l, func(string, error) { panic("again") })
-	s.run(false)
+	set := &settings{limits: limits{closeTimeout: time.Second}}
+	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, set, func(string, error) { panic("again") })
+	s.run()
 	if client.closed == 0 || upstream.closed == 0 {
 		t.Error("a connection was left open")
 	}
@@ -276,18 +276,6 @@ func TestBufferGrowsAndGoesBack(t *testing.T) {
 	}
 	if restore(f); len(f.buf) != smallBuffer || string(f.buf[:f.held]) != "held" || f.lent != nil {
 		t.Errorf("restored, it has %d bytes and holds %q", len(f.buf), f.buf[:f.held])
-	}
-}
-
-func TestTick(t *testing.T) {
-	for write, want := range map[time.Duration]time.Duration{
-		0:                      quietTick,
-		400 * time.Millisecond: 100 * time.Millisecond,
-		time.Hour:              quietTick,
-	} {
-		if got := (limits{writeTimeout: write}).tick(); got != want {
-			t.Errorf("writeTimeout %v: tick %v, want %v", write, got, want)
-		}
 	}
 }
 

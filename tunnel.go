@@ -30,13 +30,18 @@ func (s *session) pipe(f *flow) {
 // time; a missed read deadline is the tick at which that deadline is moved on.
 func (s *session) copyOn(f *flow) error {
 	for {
-		_ = s.look(f) // nobody leaves a close frame to a tunnel
+		now := time.Now()
+		missed := now.Add(s.writeTimeout + s.tick)
+		_ = f.from.conn.SetReadDeadline(now.Add(s.tick))
+		if s.writeTimeout > 0 {
+			_ = f.to.conn.SetWriteDeadline(missed)
+		}
 		n, err := io.Copy(f.to.conn, f.from.reader)
 		f.bytes += n
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		if s.writeTimeout > 0 && time.Now().After(f.missed) {
+		if s.writeTimeout > 0 && time.Now().After(missed) {
 			s.conclude(gatewaySide, 0, f.to.name+" write timeout")
 			return err
 		}

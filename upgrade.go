@@ -48,6 +48,7 @@ var (
 	refuseGateway  = &refusal{http.StatusBadGateway, "The WebSocket server behind this address did not accept the connection.", nil}
 	refuseTimeout  = &refusal{http.StatusGatewayTimeout, "The WebSocket server behind this address did not answer in time.", nil}
 	refuseGone     = &refusal{statusClientClosed, "The client closed the connection.", nil}
+	refuseRestart  = &refusal{http.StatusServiceUnavailable, "This gateway is restarting: connect again in a moment.", map[string]string{"Retry-After": "1"}}
 	refuseHijack   = &refusal{http.StatusInternalServerError, "This connection cannot be upgraded.", nil}
 )
 

@@ -63,6 +63,11 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		refused.answer(rw)
 		return
 	}
+	shutdown := shutdownOf(req)
+	if shutdown.Err() != nil {
+		refuseRestart.answer(rw)
+		return
+	}
 	if !m.settings.forward {
 		m.next.ServeHTTP(rw, o.onto(req))
 		return
@@ -70,7 +75,7 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	v := &visit{middleware: m, started: time.Now(), client: req.RemoteAddr, path: sentPath(req.URL)}
 	s := v.open(rw, req, rest, o)
 	if s != nil {
-		s.run(m.settings.tunnel)
+		s.runUntil(shutdown)
 		v.record(s)
 	}
 }
@@ -138,7 +143,7 @@ func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *
 	if rules == nil {
 		rules = grammarOf(answer.Header)
 	}
-	return newSession(newSide(clientSide, client, early), newSide(upstreamSide, conn, taken(reader)), rules, v.middleware.settings.limits, v.middleware.report)
+	return newSession(newSide(clientSide, client, early), newSide(upstreamSide, conn, taken(reader)), rules, v.middleware.settings, v.middleware.report)
 }
 
 // fail answers a client whose upstream could not be reached, and logs the cause,
@@ -170,6 +175,7 @@ type record struct {
 	Duration     float64 `json:"duration"` // seconds, from the request on
 	FromClient   traffic `json:"fromClient"`
 	FromUpstream traffic `json:"fromUpstream"`
+	Heartbeat    *pulses `json:"heartbeat,omitempty"`
 	EndedBy      string  `json:"endedBy"` // client, upstream or wsfw
 	Code         int     `json:"code,omitempty"`
 	Reason       string  `json:"reason"`
@@ -197,6 +203,7 @@ func (v *visit) record(s *session) {
 		Duration:     time.Since(v.started).Round(time.Millisecond).Seconds(),
 		FromClient:   s.toUpstream.traffic(),
 		FromUpstream: s.toClient.traffic(),
+		Heartbeat:    s.pulses(),
 		EndedBy:      s.outcome.endedBy,
 		Code:         s.outcome.code,
 		Reason:       s.outcome.reason,

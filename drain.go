@@ -1,0 +1,70 @@
+package wsfw
+
+import (
+	"context"
+	"math/rand"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// shutdowns has a context for each server, as Traefik has one for each entry point: it ends
+// when the server is shut down. They outlive every configuration, and are never taken out,
+// for neither does a server forget the functions that it calls at its shutdown.
+//
+// Those must be compiled ones: an interpreted closure keeps the frames of all its callers, and
+// with them the request during which it was made.
+var (
+	shutdownsMu sync.Mutex
+	shutdowns   = map[*http.Server]context.Context{}
+)
+
+// shutdownOf is the context that ends when the server by which req has come in is shut down.
+func shutdownOf(req *http.Request) context.Context {
+	value := req.Context().Value(http.ServerContextKey)
+	if value == nil {
+		return context.Background()
+	}
+	server, ok := value.(*http.Server)
+	if !ok {
+		return context.Background()
+	}
+	shutdownsMu.Lock()
+	defer shutdownsMu.Unlock()
+	shutdown := shutdowns[server]
+	if shutdown == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		server.RegisterOnShutdown(cancel)
+		shutdowns[server] = ctx
+		shutdown = ctx
+	}
+	return shutdown
+}
+
+// runUntil runs the session. When shutdown ends, it drains it: each at a random time within
+// its drainTimeout, for clients that are all sent away at once all come back at once.
+func (s *session) runUntil(shutdown context.Context) {
+	release := context.AfterFunc(shutdown, func() {
+		defer s.recovered()
+		s.drain()
+	})
+	defer release()
+	s.run()
+}
+
+// drain has the session dismissed at a random time within drainTimeout.
+func (s *session) drain() {
+	wait := time.Duration(0)
+	if s.drainTimeout > 0 {
+		wait = time.Duration(rand.Int63n(int64(s.drainTimeout)))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
+	s.draining = time.AfterFunc(wait, func() {
+		defer s.recovered()
+		s.dismiss(restarting)
+	})
+}
