@@ -57,8 +57,7 @@ func checkMistakes(t *testing.T, mistakes []mistake) {
 
 // notBuilt are options that this version does not have: to take them without a word would be to promise them.
 var notBuilt = map[string]any{
-	"pingInterval": "30s", "pingTarget": "both", "pongTimeout": "10s", "maxInactivity": "5m", "maxLifetime": "24h",
-	"drainTimeout": "8s", "maxFrameSize": "64KiB", "maxMessageSize": "1MiB", "maxConnections": 100, "maxConnectionsPerClient": 10,
+	"maxFrameSize": "64KiB", "maxMessageSize": "1MiB", "maxConnections": 100, "maxConnectionsPerClient": 10,
 	"clientHeader": "X-Real-Ip", "messageRate": 10, "messageBurst": 20,
 }
 

@@ -79,6 +79,7 @@ func (j *joined) plays(t *testing.T, m manner, seed uint64) {
 // actor is one end of a session that plays a script.
 type actor struct {
 	peer   *wire.Peer
+	in     io.Reader // what the peer is sent
 	says   script
 	hears  []byte
 	waits  bool          // to send its close frame until all is heard
@@ -93,7 +94,7 @@ func (m manner) actor(seed uint64, end string, peer *wire.Peer, messages int) *a
 	says.end(p, "the end of "+end)
 	peer.SetDeadline(time.Now().Add(time.Minute))
 	return &actor{
-		peer: peer, says: says, heard: make(chan struct{}), leaves: m.name == "tunnel",
+		peer: peer, in: m.listen(peer), says: says, heard: make(chan struct{}), leaves: m.name == "tunnel",
 		chance: func(use string) *rand.Rand { return chance(seed, end+" "+use) },
 	}
 }
@@ -141,12 +142,12 @@ func inBursts(peer *wire.Peer, b []byte, r *rand.Rand) error {
 
 // hear wants the other end's script and then the end of the stream, reading at a pace by chance.
 func (a *actor) hear() error {
-	err := same(newReader(a.peer, a.chance("hear")), a.hears)
+	err := same(newReader(a.in, a.chance("hear")), a.hears)
 	close(a.heard)
 	if err != nil {
 		return fmt.Errorf("hearing: %w", err)
 	}
-	rest, err := io.ReadAll(a.peer)
+	rest, err := io.ReadAll(a.in)
 	if len(rest) > 0 {
 		return fmt.Errorf("%d bytes came after the script: %.20x", len(rest), rest)
 	}

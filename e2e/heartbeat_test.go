@@ -1,0 +1,381 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/wire"
+)
+
+// beat is the suite's pingInterval where a case only needs pings to come.
+const beat = 50 * time.Millisecond
+
+// ownPing is the length of a gateway's ping. No script has a ping or pong of that length, so it tells them apart.
+const ownPing = 16
+
+// isOwnPing reports whether a frame is a ping of the gateway's.
+func isOwnPing(f wire.Frame) bool {
+	return f.Opcode == wire.OpPing && len(f.Payload) == ownPing
+}
+
+// expectPing wants a ping of the gateway's own next, and returns it.
+func expectPing(t *testing.T, peer *wire.Peer, toUpstream bool) wire.Frame {
+	t.Helper()
+	f, err := peer.ReadFrame()
+	if err != nil || !isOwnPing(f) || !f.Fin || f.RSV != 0 || f.Masked != toUpstream {
+		t.Fatalf("the peer got %v (%v), want a ping of the gateway's, masked=%v", f, err, toUpstream)
+	}
+	return f
+}
+
+// pong answers a ping.
+func pong(f wire.Frame) wire.Frame { return wire.New(wire.OpPong, f.Payload) }
+
+// pulse is what a record tells of one side's heartbeat, times in milliseconds.
+type pulse struct {
+	Pings, Pongs           int
+	RTTMin, RTTAvg, RTTMax float64
+}
+
+// pulses are those of the sides that are pinged.
+type pulses struct{ Client, Upstream *pulse }
+
+// pulsesOf reads a record's heartbeat.
+func pulsesOf(t *testing.T, record map[string]any) pulses {
+	t.Helper()
+	text, err := json.Marshal(record["heartbeat"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p pulses
+	if err := json.Unmarshal(text, &p); err != nil {
+		t.Fatalf("the heartbeat is %s: %v", text, err)
+	}
+	return p
+}
+
+// TestPings wants those ends pinged that pingTarget names, and nobody else: with payloads that differ, under keys that
+// differ. Each is answered late, and the record tells how late.
+func TestPings(t *testing.T) {
+	targets := map[string][]string{"": ends, "both": ends, "client": {"client"}, "upstream": {"upstream"}}
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for target, pinged := range targets {
+			t.Run("target "+target, func(t *testing.T) {
+				config := object{"pingInterval": beat.String()}
+				if target != "" {
+					config["pingTarget"] = target
+				}
+				j := newGround(t, e, config).join(t)
+				var told pulses
+				for _, end := range ends {
+					near, far := j.from(end)
+					if !slices.Contains(pinged, end) {
+						continue
+					}
+					p := answerPings(t, near, end == "upstream")
+					if end == "client" {
+						told.Client = p
+					} else {
+						told.Upstream = p
+					}
+					if len(pinged) == 1 {
+						quiet(t, far, 3*beat)
+					}
+				}
+				j.client.Close()
+				j.upstream.Close()
+				checkPulses(t, pulsesOf(t, j.record(t)), told)
+			})
+		}
+	})
+}
+
+const (
+	answeredPings = 4
+	pongDelay     = 20 * time.Millisecond
+)
+
+// answerPings has a peer answer some pings after a delay, and returns what the record has to tell of them.
+func answerPings(t *testing.T, peer *wire.Peer, toUpstream bool) *pulse {
+	t.Helper()
+	var payloads [][]byte
+	keys := map[[4]byte]bool{}
+	for range answeredPings {
+		f := expectPing(t, peer, toUpstream)
+		for _, other := range payloads {
+			if bytes.Equal(other, f.Payload) {
+				t.Errorf("two pings carry %x", other)
+			}
+		}
+		payloads = append(payloads, f.Payload)
+		keys[f.Key] = true
+		<-time.After(pongDelay)
+		send(t, peer, pong(f))
+	}
+	if toUpstream && (len(keys) != answeredPings || keys[[4]byte{}]) {
+		t.Errorf("%d pings were masked under the keys %v", answeredPings, keys)
+	}
+	return &pulse{Pings: answeredPings, Pongs: answeredPings, RTTMin: float64(pongDelay.Milliseconds())}
+}
+
+// checkPulses holds a record to what its peers have done. They may have been sent more pings than they read.
+func checkPulses(t *testing.T, got, want pulses) {
+	t.Helper()
+	for name, pair := range map[string][2]*pulse{"client": {got.Client, want.Client}, "upstream": {got.Upstream, want.Upstream}} {
+		got, want := pair[0], pair[1]
+		if got == nil || want == nil {
+			if got != want {
+				t.Errorf("the record tells %+v of the %s, want %+v", got, name, want)
+			}
+			continue
+		}
+		ordered := want.RTTMin <= got.RTTMin && got.RTTMin <= got.RTTAvg && got.RTTAvg <= got.RTTMax
+		if got.Pings < want.Pings || got.Pongs != want.Pongs || !ordered || got.RTTMax > 5000 {
+			t.Errorf("the record tells %+v of the %s, want %+v at least", *got, name, *want)
+		}
+	}
+}
+
+// TestPongsOfOthers wants every ping and pong passed on that the gateway has nothing to do with, however much it is like
+// one of its own.
+func TestPongsOfOthers(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		j := newGround(t, e, object{"pingInterval": beat.String()}).join(t)
+		tokens := map[string][]byte{}
+		for _, end := range ends {
+			near, _ := j.from(end)
+			tokens[end] = expectPing(t, near, end == "upstream").Payload
+		}
+		for _, end := range ends {
+			near, far := j.from(end)
+			frames := []wire.Frame{
+				wire.New(wire.OpPing, []byte("sixteen  bytes 1")),
+				wire.New(wire.OpPong, []byte("sixteen  bytes 2")),
+				wire.New(wire.OpPong, nil),
+				wire.New(wire.OpPong, tokens[opposite(end)]),  // is not for this end to answer
+				wire.New(wire.OpPing, tokens[end]),            // is no pong
+				wire.New(wire.OpPong, tokens[end][:8]),        // is too short
+				wire.New(wire.OpPong, append(tokens[end], 1)), // is too long
+			}
+			send(t, near, frames...)
+			want := near.Encode(frames...)
+			got := make([]byte, len(want))
+			if n, err := io.ReadFull(withoutOwnPings(far, tokens[opposite(end)]), got); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("from %s came %x (%v), want %x", end, got[:n], err, want)
+			}
+		}
+	})
+}
+
+// TestPongTaken cuts a pong of the gateway's at every place, among frames that go on: of it nothing does, of them all.
+func TestPongTaken(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for _, end := range ends {
+			t.Run(end, func(t *testing.T) {
+				pongTaken(t, newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end}).join(t), end)
+			})
+		}
+	})
+}
+
+// pongTaken answers one ping again and again, for its pong is one of the gateway's each time.
+func pongTaken(t *testing.T, j *joined, end string) {
+	near, far := j.from(end)
+	f := expectPing(t, near, end == "upstream")
+	before := []wire.Frame{wire.Text("before"), {Opcode: wire.OpText, Payload: []byte("frag")}}
+	after := []wire.Frame{wire.New(wire.OpPong, []byte("other")), wire.New(wire.OpContinuation, []byte("ment"))}
+	sent := slices.Concat(near.Encode(before...), near.Encode(pong(f), pong(f)), near.Encode(after...))
+	want := near.Encode(append(before, after...)...)
+	for cut := range len(sent) {
+		if err := inPieces(near, sent, cut); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, far, want)
+	}
+	near.Close()
+	far.Close()
+	record := j.record(t)
+	sum, _ := record["from"+map[string]string{"client": "Client", "upstream": "Upstream"}[end]].(map[string]any)
+	if got := sum["bytes"]; got != float64(len(want)*len(sent)) {
+		t.Errorf("the record tells of %v bytes, want %d", got, len(want)*len(sent))
+	}
+}
+
+// TestPingWaitsForFrame has a frame stop in the middle for several intervals: no ping comes before its end, and one does
+// right after it. Between two fragments one comes at once.
+func TestPingWaitsForFrame(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for _, end := range ends {
+			for _, size := range []int{500, 5000, 300000} {
+				t.Run(fmt.Sprint("to ", end, " of ", size), func(t *testing.T) {
+					j := newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end}).join(t)
+					near, far := j.from(end)
+					expectPing(t, near, end == "upstream")
+					frame := far.Encode(wire.Frame{Opcode: wire.OpBinary, Payload: payload(size)})
+					half := len(frame) / 2
+					if _, err := far.Write(frame[:half]); err != nil {
+						t.Fatal(err)
+					}
+					in := withoutOwnPings(near, nil) // one may come before the frame
+					got := make([]byte, len(frame))
+					if _, err := io.ReadFull(in, got[:half]); err != nil {
+						t.Fatal(err)
+					}
+					quiet(t, near, 4*beat)
+					if _, err := far.Write(frame[half:]); err != nil {
+						t.Fatal(err)
+					}
+					expect(t, near, frame[half:])
+					within(t, 0, func() { expectPing(t, near, end == "upstream") })
+				})
+			}
+		}
+	})
+}
+
+// TestPingsWhileSaturated has both ends send as fast as they can, large frames and small ones, while both are pinged: all
+// that arrives is whole frames, each as it was sent, with a ping between two of them now and then.
+func TestPingsWhileSaturated(t *testing.T) {
+	const during = 2 * time.Second
+	sizes := map[string]int{"small": 10, "medium": 4000, "large": 200000}
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for name, size := range sizes {
+			t.Run(name, func(t *testing.T) {
+				j := newGround(t, e, object{"pingInterval": beat.String(), "closeTimeout": "30s"}).join(t)
+				say := func(peer *wire.Peer, code int) func() error {
+					return func() error { return sayUntil(peer, wire.Binary(payload(size)), time.Now().Add(during), code) }
+				}
+				hear := func(peer *wire.Peer) func() error {
+					return func() error { return hearSaturated(peer, payload(size), int(during/beat)) }
+				}
+				if err := together(say(j.client, 4000), say(j.upstream, 4001), hear(j.client), hear(j.upstream)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+}
+
+// sayUntil repeats a message until a time, and then closes.
+func sayUntil(peer *wire.Peer, message wire.Frame, until time.Time, code int) error {
+	text := peer.Encode(message)
+	for time.Now().Before(until) {
+		if _, err := peer.Write(text); err != nil {
+			return err
+		}
+	}
+	return peer.Send(wire.Close(code, ""))
+}
+
+// hearSaturated reads messages with this payload and pings until the close frame. A ping may have to wait for a reader that
+// has no time, so there may be fewer than were due: a fifth of them must come.
+func hearSaturated(peer *wire.Peer, message []byte, due int) error {
+	in := bufio.NewReaderSize(peer, 64<<10)
+	pings, messages := 0, 0
+	for {
+		f, err := wire.ReadFrame(in)
+		if err != nil {
+			return fmt.Errorf("after %d messages and %d pings: %w", messages, pings, err)
+		}
+		switch {
+		case f.Opcode == wire.OpClose:
+			if pings < due/5 || messages == 0 {
+				return fmt.Errorf("there were %d pings among %d messages, want %d", pings, messages, due/5)
+			}
+			return nil
+		case isOwnPing(f):
+			pings++
+		case f.Opcode == wire.OpBinary && bytes.Equal(f.Payload, message):
+			messages++
+		default:
+			return fmt.Errorf("after %d messages and %d pings came %v", messages, pings, f)
+		}
+	}
+}
+
+// pingless reads what a peer is sent, less the gateway's own pings.
+type pingless struct {
+	r       io.Reader
+	token   []byte // of the pings left out; nil is any of their length
+	pending []byte // of a header that has been read
+	left    uint64 // of the current frame's payload
+}
+
+// withoutOwnPings is what a peer is sent but for the gateway's pings with the token that begins payload.
+func withoutOwnPings(r io.Reader, payload []byte) *pingless {
+	return &pingless{r: r, token: payload[:min(8, len(payload))]}
+}
+
+// Read implements [io.Reader].
+func (p *pingless) Read(b []byte) (int, error) {
+	for len(p.pending) == 0 && p.left == 0 {
+		if err := p.next(); err != nil {
+			return 0, err
+		}
+	}
+	if len(p.pending) > 0 {
+		n := copy(b, p.pending)
+		p.pending = p.pending[n:]
+		return n, nil
+	}
+	n, err := p.r.Read(b[:min(uint64(len(b)), p.left)])
+	p.left -= uint64(n)
+	return n, err
+}
+
+// next reads a header; of a ping the whole, and drops it where it is one to leave out.
+func (p *pingless) next() error {
+	head, err := p.take(nil, 2)
+	if err != nil {
+		return err
+	}
+	rest, length := 0, uint64(head[1]&0x7F)
+	switch length {
+	case 126:
+		rest = 2
+	case 127:
+		rest = 8
+	}
+	if head, err = p.take(head, rest); err != nil {
+		return err
+	}
+	if rest > 0 {
+		var long [8]byte
+		copy(long[8-rest:], head[2:])
+		length = binary.BigEndian.Uint64(long[:])
+	}
+	if head[1]&0x80 != 0 {
+		if head, err = p.take(head, 4); err != nil {
+			return err
+		}
+	}
+	p.pending, p.left = head, length
+	if head[0] != 0x80|wire.OpPing || length != ownPing {
+		return nil
+	}
+	whole, err := p.take(head, ownPing)
+	if err != nil {
+		return err
+	}
+	p.pending, p.left = whole, 0
+	f, err := wire.ReadFrame(bytes.NewReader(whole))
+	if err == nil && bytes.HasPrefix(f.Payload, p.token) {
+		p.pending = nil
+	}
+	return err
+}
+
+// take appends n bytes to b.
+func (p *pingless) take(b []byte, n int) ([]byte, error) {
+	more := make([]byte, n)
+	_, err := io.ReadFull(p.r, more)
+	return append(b, more...), err
+}
