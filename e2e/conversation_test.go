@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +25,7 @@ type hall struct {
 	arrived chan *gorilla.Conn
 }
 
-func newHall(t *testing.T, e engine.Engine) *hall {
+func newHall(t *testing.T, e engine.Engine, options object) *hall {
 	t.Helper()
 	h := &hall{arrived: make(chan *gorilla.Conn)}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
@@ -35,6 +37,7 @@ func newHall(t *testing.T, e engine.Engine) *hall {
 	}))
 	t.Cleanup(server.Close)
 	config := object{"upstreamEndpoint": server.URL}
+	maps.Copy(config, options)
 	h.gateway = e.Start(t, engine.Setup{Config: config})
 	return h
 }
@@ -43,11 +46,12 @@ func newHall(t *testing.T, e engine.Engine) *hall {
 type talker struct {
 	*gorilla.Conn
 	name  string
-	pongs int // belongs to listen
+	pings atomic.Int64 // sent
+	pongs int64        // got; belongs to whoever reads
 }
 
-// pair opens one session, and names its ends.
-func (h *hall) pair(t *testing.T, name string) (client, upstream *talker) {
+// pair opens one session, which is to be over after patience, and names its ends.
+func (h *hall) pair(t *testing.T, name string, patience time.Duration) (client, upstream *talker) {
 	t.Helper()
 	conn, _, err := gorilla.DefaultDialer.Dial("ws://"+h.gateway.Addr+"/hall", nil)
 	if err != nil {
@@ -57,8 +61,8 @@ func (h *hall) pair(t *testing.T, name string) (client, upstream *talker) {
 	upstream = &talker{Conn: <-h.arrived, name: name + " upstream"}
 	for _, end := range []*talker{client, upstream} {
 		t.Cleanup(func() { end.Close() })
-		end.SetReadDeadline(time.Now().Add(3 * wire.Timeout))
-		end.SetWriteDeadline(time.Now().Add(3 * wire.Timeout))
+		end.SetReadDeadline(time.Now().Add(patience))
+		end.SetWriteDeadline(time.Now().Add(patience))
 	}
 	return client, upstream
 }
@@ -68,21 +72,26 @@ func message(name string, i int) []byte {
 	return fmt.Appendf(nil, "%s says %d %s", name, i, strings.Repeat("-", i%300))
 }
 
-func (x *talker) speak(n int) error {
-	for i := range n {
+// over is what a talker says last.
+const over = "over"
+
+// speak says messages for as long as there are more, and that it was all.
+func (x *talker) speak(more func(i int) bool) error {
+	i := 0
+	for ; more(i); i++ {
 		if err := x.WriteMessage(gorilla.TextMessage, message(x.name, i)); err != nil {
 			return fmt.Errorf("%s, message %d: %w", x.name, i, err)
 		}
 	}
-	return nil
+	return x.WriteMessage(gorilla.TextMessage, []byte(over))
 }
 
-// listen wants n messages of the other end's, and control frames of its own session only.
-func (x *talker) listen(other string, n int) error {
+// listen wants the other end's messages, to the last, and control frames of its own session and the gateway only.
+func (x *talker) listen(other string) error {
 	var strange error
 	answer := x.PingHandler()
 	x.SetPingHandler(func(data string) error {
-		if data != other+" pings" {
+		if data != other+" pings" && len(data) != ownPing {
 			strange = fmt.Errorf("%s got ping %q", x.name, data)
 		}
 		return answer(data)
@@ -94,39 +103,69 @@ func (x *talker) listen(other string, n int) error {
 		x.pongs++
 		return nil
 	})
-	for i := range n {
+	for i := 0; ; i++ {
 		_, got, err := x.ReadMessage()
 		if err != nil {
 			return fmt.Errorf("%s, message %d: %w", x.name, i, err)
+		}
+		if string(got) == over {
+			return strange
 		}
 		if want := message(other, i); !bytes.Equal(got, want) {
 			return fmt.Errorf("%s got %.60q, want %.60q", x.name, got, want)
 		}
 	}
-	return strange
 }
 
-// ping pings every millisecond until stop is closed.
-func (x *talker) ping(stop <-chan struct{}) error {
-	pace := time.NewTicker(time.Millisecond)
-	defer pace.Stop()
+// settle wants every ping answered. The other end answers all that it has been sent before it reads the first word, and
+// only then says its second.
+func (x *talker) settle() error {
+	for range 2 {
+		if err := x.WriteMessage(gorilla.TextMessage, []byte(over)); err != nil {
+			return fmt.Errorf("%s settles: %w", x.name, err)
+		}
+		if _, got, err := x.ReadMessage(); err != nil || string(got) != over {
+			return fmt.Errorf("%s settles, and gets %.60q (%w)", x.name, got, err)
+		}
+	}
+	if sent := x.pings.Load(); sent != x.pongs {
+		return fmt.Errorf("%s sent %d pings and got %d pongs", x.name, sent, x.pongs)
+	}
+	return nil
+}
+
+// ping pings at a pace until stop is closed.
+func (x *talker) ping(stop <-chan struct{}, pace time.Duration) error {
+	ticker := time.NewTicker(pace)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-stop:
 			return nil
-		case <-pace.C:
+		case <-ticker.C:
 		}
 		err := x.WriteControl(gorilla.PingMessage, []byte(x.name+" pings"), time.Now().Add(wire.Timeout))
 		if err != nil {
 			return fmt.Errorf("%s pings: %w", x.name, err)
 		}
+		x.pings.Add(1)
 	}
 }
 
-// discuss has both ends say n messages at the same time, with that many goroutines of each pinging, and close.
-func discuss(client, upstream *talker, n, pingers int) error {
+// topic is what a conversation is like.
+type topic struct {
+	more    func(i int) bool // whether there is an i-th message
+	pingers int              // goroutines at each end that ping
+	pace    time.Duration    // of each of them
+}
+
+// first tells of so many messages that there are more.
+func first(n int) func(int) bool { return func(i int) bool { return i < n } }
+
+// discuss has both ends say messages and ping at the same time, and close.
+func discuss(client, upstream *talker, about topic) error {
 	var talking, pinging sync.WaitGroup
-	errs := make(chan error, 4+2*pingers)
+	errs := make(chan error, 4+2*about.pingers)
 	stop := make(chan struct{})
 	do := func(group *sync.WaitGroup, act func() error) {
 		group.Add(1)
@@ -137,10 +176,10 @@ func discuss(client, upstream *talker, n, pingers int) error {
 	}
 	for _, pair := range [][2]*talker{{client, upstream}, {upstream, client}} {
 		x, other := pair[0], pair[1].name
-		do(&talking, func() error { return x.speak(n) })
-		do(&talking, func() error { return x.listen(other, n) })
-		for range pingers {
-			do(&pinging, func() error { return x.ping(stop) })
+		do(&talking, func() error { return x.speak(about.more) })
+		do(&talking, func() error { return x.listen(other) })
+		for range about.pingers {
+			do(&pinging, func() error { return x.ping(stop, about.pace) })
 		}
 	}
 	talking.Wait()
@@ -151,7 +190,13 @@ func discuss(client, upstream *talker, n, pingers int) error {
 	for err := range errs {
 		all = append(all, err)
 	}
-	return errors.Join(append(all, part(client, upstream))...)
+	if err := errors.Join(all...); err != nil {
+		return err
+	}
+	if err := together(client.settle, upstream.settle); err != nil {
+		return err
+	}
+	return part(client, upstream)
 }
 
 // part closes a conversation.
@@ -171,11 +216,11 @@ func part(client, upstream *talker) error {
 
 // TestConversation has both ends of one session talk and ping as fast as they can.
 func TestConversation(t *testing.T) {
-	const messages, pingers = 20000, 3
+	const messages = 20000
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		h := newHall(t, e)
-		client, upstream := h.pair(t, "one")
-		if err := discuss(client, upstream, messages, pingers); err != nil {
+		h := newHall(t, e, nil)
+		client, upstream := h.pair(t, "one", 3*wire.Timeout)
+		if err := discuss(client, upstream, topic{first(messages), 3, time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
 		if client.pongs == 0 || upstream.pongs == 0 {
@@ -183,8 +228,8 @@ func TestConversation(t *testing.T) {
 		}
 		record := h.gateway.WaitRecord(t)
 		for _, direction := range []string{"fromClient", "fromUpstream"} {
-			if sum, _ := record[direction].(map[string]any); sum["messages"] != float64(messages) {
-				t.Errorf("%s is %v, want %d messages", direction, sum, messages)
+			if sum, _ := record[direction].(map[string]any); sum["messages"] != float64(messages+3) {
+				t.Errorf("%s is %v, want %d messages and 3 to end with", direction, sum, messages)
 			}
 		}
 	})
@@ -194,20 +239,67 @@ func TestConversation(t *testing.T) {
 func TestManyConversations(t *testing.T) {
 	const sessions, messages = 50, 200
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		h := newHall(t, e)
-		errs := make(chan error, sessions)
-		for i := range sessions {
-			client, upstream := h.pair(t, fmt.Sprintf("session %d", i))
-			go func() { errs <- discuss(client, upstream, messages, 1) }()
-		}
+		h := newHall(t, e, nil)
+		h.discussAll(t, sessions, 3*wire.Timeout, topic{first(messages), 1, time.Millisecond})
 		for range sessions {
-			if err := <-errs; err != nil {
-				t.Error(err)
-			}
+			checkClosed(t, h.gateway.WaitRecord(t))
 		}
+	})
+}
+
+// discussAll holds that many conversations side by side.
+func (h *hall) discussAll(t *testing.T, sessions int, patience time.Duration, about topic) {
+	t.Helper()
+	errs := make(chan error, sessions)
+	var all [][2]*talker
+	for i := range sessions {
+		client, upstream := h.pair(t, fmt.Sprintf("session %d", i), patience)
+		all = append(all, [2]*talker{client, upstream})
+	}
+	for _, pair := range all {
+		go func() { errs <- discuss(pair[0], pair[1], about) }()
+	}
+	for range all {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// checkClosed wants a conversation to have been closed by the client.
+func checkClosed(t *testing.T, record map[string]any) {
+	t.Helper()
+	if record["code"] != 1000.0 || record["endedBy"] != "client" {
+		t.Errorf("a record tells %v", record)
+	}
+}
+
+// TestPingedConversations has many sessions pinged all the time while both ends talk, and ping each other: not a word of
+// theirs is lost, every ping of theirs is answered by the other end, and of the gateway's own no pong reaches anyone.
+func TestPingedConversations(t *testing.T) {
+	// A hundred sessions at this pace leave a small machine some room.
+	const sessions, talkPace = 100, 20 * time.Millisecond
+	during := 5 * time.Second
+	if soaking() {
+		during = 10 * time.Minute
+	}
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		h := newHall(t, e, object{"pingInterval": "50ms", "pongTimeout": "10s"})
+		until := sync.OnceValue(func() time.Time { return time.Now().Add(during) })
+		more := func(int) bool {
+			<-time.After(talkPace)
+			return time.Now().Before(until())
+		}
+		h.discussAll(t, sessions, during+3*wire.Timeout, topic{more, 1, talkPace})
 		for range sessions {
-			if record := h.gateway.WaitRecord(t); record["code"] != 1000.0 || record["endedBy"] != "client" {
-				t.Errorf("a record tells %v", record)
+			record := h.gateway.WaitRecord(t)
+			checkClosed(t, record)
+			beats := pulsesOf(t, record)
+			for _, p := range []*pulse{beats.Client, beats.Upstream} {
+				// On a busy machine the last few are still under way at the end.
+				if p == nil || p.Pongs < p.Pings*3/4 || p.Pongs > p.Pings || p.Pings < int(during/time.Second) {
+					t.Fatalf("a record tells %v", record["heartbeat"])
+				}
 			}
 		}
 	})

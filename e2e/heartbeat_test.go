@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"slices"
 	"testing"
@@ -237,6 +238,34 @@ func TestPingWaitsForFrame(t *testing.T) {
 					within(t, 0, func() { expectPing(t, near, end == "upstream") })
 				})
 			}
+		}
+	})
+}
+
+// TestPingWaitsForHugeFrame has a frame pass that takes many intervals: its ping comes right behind it.
+func TestPingWaitsForHugeFrame(t *testing.T) {
+	const size = 1 << 30
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for _, end := range ends {
+			t.Run("to "+end, func(t *testing.T) {
+				j := newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end}).join(t)
+				near, far := j.from(end)
+				m := newMove(t, far, near, shipment{frames: 1, size: size})
+				sent := make(chan error, 1)
+				go func() { sent <- m.send() }()
+				in := withoutOwnPings(near, nil) // one may come before the frame
+				received := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+				if n, err := io.CopyBuffer(received, io.LimitReader(in, m.total()), m.landing); n < m.total() {
+					t.Fatalf("%d of %d bytes arrive (%v)", n, m.total(), err)
+				}
+				within(t, 0, func() { expectPing(t, near, end == "upstream") })
+				if err := <-sent; err != nil {
+					t.Fatal(err)
+				}
+				if received.Sum32() != m.sum.Sum32() {
+					t.Error("what arrives is not what was sent")
+				}
+			})
 		}
 	})
 }
