@@ -35,6 +35,7 @@ type outcome struct {
 const (
 	forwarding = "Forward"
 	refusing   = "Before 101"
+	keeping    = "Looked after"
 	ending     = "After 101"
 	leaving    = "Leave to Traefik"
 )
@@ -64,7 +65,7 @@ func scenarios(up *upstream) []scenario {
 	fill := strings.NewReplacer(
 		"PLAIN", up.plain.addr, "SECURE", up.secure.addr, "SILENT", up.silent.Addr().String(), "CAFILE", up.caFile)
 	var all []scenario
-	for _, group := range [][]scenario{forwards(), agreements(), refusals(), endings(), leaves()} {
+	for _, group := range [][]scenario{forwards(), agreements(), refusals(), careful(), endings(), leaves()} {
 		all = append(all, group...)
 	}
 	for i := range all {
@@ -217,6 +218,46 @@ upgradeTimeout: 1s
 		Expect: refused(401, "wants a token"),
 	}}
 	return complete(list, refusing, nil)
+}
+
+func careful() []scenario {
+	list := []scenario{{
+		ID: "heartbeat", Title: "Heartbeats",
+		Text: "wsfw pings you and the upstream twice a second. Neither notices: the pongs are taken out again. After your message the upstream stays for three seconds; the record then has the round trips.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/stay
+pingInterval: 500ms
+pongTimeout: 2s
+`,
+		Expect: ended(1000, "three seconds are over", "upstream"),
+	}, {
+		ID: "deaf", Title: "Upstream falls silent",
+		Text: "After your first message the upstream's connection stays open, but it answers no ping. Without heartbeats you would wait forever.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/deaf
+pingInterval: 500ms
+pongTimeout: 500ms
+`,
+		Expect: ended(1014, "upstream heartbeat timeout", "wsfw"),
+	}, {
+		ID: "inactive", Title: "Nothing said for a second",
+		Text: "Both ends are well and answer pings, but say nothing. Each message gives you another second.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/echo
+pingInterval: 300ms
+maxInactivity: 1s
+`,
+		Expect: ended(1001, "inactivity timeout", "wsfw"),
+	}, {
+		ID: "lifetime", Title: "Lifetime reached",
+		Text: "Two seconds and no more, a tenth more or less by chance, whatever you say meanwhile.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/echo
+maxLifetime: 2s
+`,
+		Expect: ended(1001, "session lifetime reached", "wsfw"),
+	}}
+	return complete(list, keeping, nil)
 }
 
 func endings() []scenario {

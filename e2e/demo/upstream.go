@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -61,6 +62,8 @@ func upstreamHandler() http.Handler {
 		"/us":      greet("This is the upstream in the US."),
 		"/chat":    report,
 		"/deflate": report,
+		"/stay":    onMessage(stay),
+		"/deaf":    onMessage(deaf),
 		"/kick":    onMessage(kick),
 		"/vanish":  onMessage(vanish),
 		"/broken":  onMessage(sendBroken),
@@ -163,6 +166,21 @@ func onMessage(act func(conn *websocket.Conn)) behaviour {
 			act(conn)
 		}
 	}
+}
+
+// stay answers pings for three seconds more, and closes.
+func stay(conn *websocket.Conn) {
+	end := time.AfterFunc(3*time.Second, func() {
+		frame := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "three seconds are over")
+		_ = conn.WriteControl(websocket.CloseMessage, frame, time.Now().Add(time.Second))
+	})
+	defer end.Stop()
+	echo(conn, nil)
+}
+
+// deaf takes what comes and answers nothing, not even pings, until the connection is taken from it.
+func deaf(conn *websocket.Conn) {
+	_, _ = io.Copy(io.Discard, conn.NetConn())
 }
 
 // kick closes with a code of the application's own and waits for the answer.
