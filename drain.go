@@ -45,7 +45,7 @@ func shutdownOf(req *http.Request) context.Context {
 // its drainTimeout, for clients that are all sent away at once all come back at once.
 func (s *session) runUntil(shutdown context.Context) {
 	release := context.AfterFunc(shutdown, func() {
-		defer s.recovered()
+		defer recovered(s)
 		s.drain()
 	})
 	defer release()
@@ -64,7 +64,7 @@ func (s *session) drain() {
 		return
 	}
 	s.draining = time.AfterFunc(wait, func() {
-		defer s.recovered()
+		defer recovered(s)
 		s.dismiss(restarting)
 	})
 }

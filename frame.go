@@ -176,8 +176,8 @@ type track struct {
 }
 
 // newTrack starts a track at a frame boundary, between two messages.
-func newTrack(rules *grammar, masked bool) track {
-	return track{rules: rules, table: rules.between, masked: masked, judged: rules != lax}
+func newTrack(rules *grammar, masked bool) *track {
+	return &track{rules: rules, table: rules.between, masked: masked, judged: rules != lax}
 }
 
 // walk goes over the headers in chunk, which continues the track, and returns how

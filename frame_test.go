@@ -72,7 +72,7 @@ func TestWalkPassesLegalFrames(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			track := newTrack(c.rules, c.mask)
-			if pass := walk(&track, c.stream); pass != len(c.stream) {
+			if pass := walk(track, c.stream); pass != len(c.stream) {
 				t.Errorf("%d of %d bytes may go on", pass, len(c.stream))
 			}
 			if track.fault != nil || track.frames != c.frames || track.messages != c.messages {
@@ -113,7 +113,7 @@ func TestWalkFindsFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := frame(0x81, []byte("before"), c.mask)
 			track := newTrack(c.rules, c.mask)
-			pass := walk(&track, join(before, c.bad))
+			pass := walk(track, join(before, c.bad))
 			if pass != len(before) || track.fault != c.fault {
 				t.Errorf("passed %d bytes, fault %v; want %d, %v", pass, track.fault, len(before), c.fault)
 			}
@@ -123,7 +123,7 @@ func TestWalkFindsFaults(t *testing.T) {
 
 func TestWalkRefusesNewMessageInsideFragments(t *testing.T) {
 	track := newTrack(plain, false)
-	if pass := walk(&track, join(fragmentHel, hello)); pass != len(fragmentHel) || track.fault != errHeader {
+	if pass := walk(track, join(fragmentHel, hello)); pass != len(fragmentHel) || track.fault != errHeader {
 		t.Errorf("passed %d bytes, fault %v", pass, track.fault)
 	}
 }
@@ -145,7 +145,7 @@ func TestWalkKeepsBackWhatIsNotComplete(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := frame(0x81, []byte("before"), true)
 			track := newTrack(plain, true)
-			pass := walk(&track, join(before, c.part))
+			pass := walk(track, join(before, c.part))
 			if kept := len(before) + len(c.part) - pass; kept != c.keep || track.fault != nil {
 				t.Errorf("kept %d bytes back, fault %v; want %d, none", kept, track.fault, c.keep)
 			}
@@ -155,7 +155,7 @@ func TestWalkKeepsBackWhatIsNotComplete(t *testing.T) {
 
 func TestWalkEndsAtClose(t *testing.T) {
 	track := newTrack(plain, false)
-	if pass := walk(&track, join(hello, closeBye, hello)); pass != len(hello) || !bytes.Equal(track.closing, closeBye) {
+	if pass := walk(track, join(hello, closeBye, hello)); pass != len(hello) || !bytes.Equal(track.closing, closeBye) {
 		t.Errorf("passed %d bytes, closing %x", pass, track.closing)
 	}
 	if code, reason := closeStatus(track.closing); code != 1000 || reason != "bye" {
@@ -166,7 +166,7 @@ func TestWalkEndsAtClose(t *testing.T) {
 func TestWalkEndsAtCloseInLongForm(t *testing.T) {
 	long := []byte{0x88, 0xff, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x03, 0xe9, 'x'}
 	track := newTrack(lax, true)
-	if pass := walk(&track, join(long, hello)); pass != 0 || !bytes.Equal(track.closing, long) {
+	if pass := walk(track, join(long, hello)); pass != 0 || !bytes.Equal(track.closing, long) {
 		t.Fatalf("passed %d bytes, closing %x", pass, track.closing)
 	}
 	if code, reason := closeStatus(track.closing); code != 1001 || reason != "x" {
@@ -403,7 +403,7 @@ func FuzzWalk(f *testing.F) {
 		rules, mask := grammars[role&3], role&4 != 0
 		want := judge(stream, rules, mask)
 		track := newTrack(rules, mask)
-		out := walkPieces(&track, stream, func() int { return 1 + int(step) })
+		out := walkPieces(track, stream, func() int { return 1 + int(step) })
 		if track.closing != nil {
 			out = append(out, track.closing...)
 			track.frames++ // which whoever passes it on counts
@@ -434,7 +434,7 @@ func FuzzCloseFrame(f *testing.F) {
 			t.Errorf("%d %q reads %d %q", code, reason, gotCode, gotReason)
 		}
 		track := newTrack(plain, mask)
-		walk(&track, b)
+		walk(track, b)
 		if legal := mayBeSent(int(code)); (track.closing != nil) != legal || (track.fault == nil) != legal {
 			t.Errorf("legal %v, closing %x, fault %v", legal, track.closing, track.fault)
 		}

@@ -1,64 +1,108 @@
 package wsfw
 
 import (
+	"bytes"
 	"crypto/rand"
+	"crypto/subtle"
 	"encoding/binary"
 	"time"
 )
 
 // The payload of a ping of ours, in bytes: a token that only the pinged side is shown, by
-// which its pong is known from all others, and when the ping was sent.
+// which its pong is known from all others, and when the ping was sent, in nanoseconds
+// since the session's start.
 const (
 	tokenSize = 8
 	pingSize  = tokenSize + 8
 )
 
-// heartbeat is what our pings to one side have brought about. The pings belong to the
-// pump to the side, the pongs to the pump from it, and all to the record after both.
+// heartbeat is our pings to one side, and what has come of them. Its memory is taken once:
+// idle sessions do little else than this.
 type heartbeat struct {
-	token   []byte    // nil where the side is not pinged
-	started time.Time // the session, from which times count
+	masks bool // pings are masked, pongs are not; or the other way round
 
+	// Guarded by session.mu.
+	payload []byte        // of the latest ping
+	sent    time.Duration // when that was sent
+
+	// Of whoever holds the pen of the flow to the side.
+	frame []byte // the latest ping
 	pings int64
 
-	pongs            int64
-	answered         time.Duration // when the latest ping that was answered had been sent
-	least, most, sum time.Duration // of the round trips
+	// Of the pump from the side.
+	pongs                  int64
+	answered               time.Duration // when the latest ping that was answered had been sent
+	shortest, longest, sum time.Duration // of round trips
+	scratch                []byte
 }
 
-// newToken is a token that nobody can guess.
-func newToken() []byte {
-	token := make([]byte, tokenSize)
-	_, _ = rand.Read(token) // the error is always nil on the platforms that Traefik runs on
-	return token
+// newHeartbeat is the heartbeat of a side that is about to be pinged.
+func newHeartbeat(toUpstream bool) *heartbeat {
+	h := &heartbeat{masks: toUpstream, payload: make([]byte, pingSize), scratch: make([]byte, pingSize)}
+	// The error is always nil on the platforms that Traefik runs on.
+	_, _ = rand.Read(h.payload[:tokenSize])
+	h.frame = controlFrame(opPing, h.payload, toUpstream)
+	return h
 }
 
-// ping is the payload of a ping that is sent now.
-func (h *heartbeat) ping() []byte {
-	payload := make([]byte, pingSize)
-	copy(payload, h.token)
-	binary.BigEndian.PutUint64(payload[tokenSize:], uint64(time.Since(h.started)))
-	return payload
+// token is what the payload of each ping begins with.
+func (h *heartbeat) token() []byte {
+	return h.payload[:tokenSize]
 }
 
-// pong notes the pong that answers a ping of ours.
-func (h *heartbeat) pong(payload []byte) {
-	sent := time.Duration(binary.BigEndian.Uint64(payload[tokenSize:]))
-	trip := time.Since(h.started) - sent
+// pingFrame is the frame of the ping that was stamped, masked under a fresh key where it goes
+// upstream (RFC 6455 section 5.3). Needs the pen.
+func pingFrame(h *heartbeat) []byte {
+	if !h.masks {
+		copy(h.frame[2:], h.payload)
+		return h.frame
+	}
+	key := h.frame[2 : 2+maskSize]
+	_, _ = rand.Read(key)
+	for at := 2 + maskSize; at < len(h.frame); at += maskSize {
+		copy(h.frame[at:], key)
+	}
+	subtle.XORBytes(h.frame[2+maskSize:], h.frame[2+maskSize:], h.payload)
+	return h.frame
+}
+
+// isLatest reports whether a frame of the length of a pong of ours is that to the latest
+// ping. Needs session.mu.
+func isLatest(h *heartbeat, pong []byte) bool {
+	if pong[0] != finBit|opPong {
+		return false
+	}
+	if h.masks {
+		return pong[1] == pingSize && bytes.Equal(pong[2:], h.payload)
+	}
+	// What is left of a masked payload when the payload is taken off it is the key, over and over.
+	key, rest := pong[2:2+maskSize], h.scratch
+	subtle.XORBytes(rest, pong[2+maskSize:], h.payload)
+	return pong[1] == maskBit|pingSize && bytes.Equal(rest[:maskSize], key) && bytes.Equal(rest[maskSize:], rest[:pingSize-maskSize])
+}
+
+// notePong notes the answer at now to a ping that was sent then.
+func notePong(h *heartbeat, sent, now time.Duration) {
+	trip := now - sent
 	if sent < 0 || trip < 0 {
 		return // not what we sent: the peer has made it up
 	}
-	if h.pongs == 0 || trip < h.least {
-		h.least = trip
+	if h.pongs == 0 || trip < h.shortest {
+		h.shortest = trip
 	}
-	if trip > h.most {
-		h.most = trip
+	if trip > h.longest {
+		h.longest = trip
 	}
 	if sent > h.answered {
 		h.answered = sent
 	}
 	h.sum += trip
 	h.pongs++
+}
+
+// sentAt is when the ping with this payload was sent, as far as its peer can be trusted.
+func sentAt(payload []byte) time.Duration {
+	return time.Duration(binary.BigEndian.Uint64(payload[tokenSize:]))
 }
 
 // pulse is a heartbeat in the record; times are in milliseconds.
@@ -81,15 +125,15 @@ func (s *session) pulses() *pulses {
 	if s.pingInterval <= 0 {
 		return nil
 	}
-	return &pulses{Client: s.toUpstream.from.heart.pulse(), Upstream: s.toUpstream.to.heart.pulse()}
+	return &pulses{Client: s.toClient.to.heart.pulse(), Upstream: s.toUpstream.to.heart.pulse()}
 }
 
 // pulse is the heartbeat for the record, nil where the side was not pinged.
 func (h *heartbeat) pulse() *pulse {
-	if h.token == nil {
+	if h == nil {
 		return nil
 	}
-	p := &pulse{Pings: h.pings, Pongs: h.pongs, Least: milliseconds(h.least), Most: milliseconds(h.most)}
+	p := &pulse{Pings: h.pings, Pongs: h.pongs, Least: milliseconds(h.shortest), Most: milliseconds(h.longest)}
 	if h.pongs > 0 {
 		p.Mean = milliseconds(h.sum / time.Duration(h.pongs))
 	}

@@ -7,37 +7,84 @@ import (
 )
 
 func TestRoundTrips(t *testing.T) {
-	h := &heartbeat{token: newToken(), started: time.Now().Add(-time.Hour)}
+	h := newHeartbeat(false)
 	if got := h.pulse(); *got != (pulse{}) {
 		t.Errorf("before any ping the record tells %+v", *got)
 	}
-	early := h.ping()
-	h.started = h.started.Add(-time.Second)
-	h.pong(h.ping())
-	h.pong(early)
-	got := h.pulse()
-	if got.Pongs != 2 || got.Least > 500 || got.Most < 1000 || got.Most > 1500 || got.Mean < 500 || got.Mean > 1000 {
-		t.Errorf("the record tells %+v, want round trips of about 0 and 1000 ms", *got)
+	h.pings = 3
+	notePong(h, 2*time.Second, 2*time.Second+500*time.Microsecond)
+	notePong(h, time.Second, 2*time.Second+500*time.Microsecond)
+	if got, want := h.pulse(), (pulse{Pings: 3, Pongs: 2, Least: 0.5, Mean: 500.5, Most: 1000.5}); *got != want {
+		t.Errorf("the record tells %+v, want %+v", *got, want)
 	}
-	if (&heartbeat{}).pulse() != nil {
+	if h.answered != 2*time.Second {
+		t.Errorf("the latest ping answered was sent at %v", h.answered)
+	}
+	var none *heartbeat
+	if none.pulse() != nil {
 		t.Error("the record tells of a side that is not pinged")
 	}
 }
 
 // A peer may put what it likes into a pong.
 func TestRoundTripsMadeUp(t *testing.T) {
-	h := &heartbeat{token: newToken(), started: time.Now()}
+	h := newHeartbeat(true)
 	for _, sent := range [][]byte{bytes.Repeat([]byte{0xFF}, 8), bytes.Repeat([]byte{0x7F}, 8)} {
-		h.pong(join(h.token, sent))
+		notePong(h, sentAt(join(h.token(), sent)), time.Hour)
 	}
 	if got := h.pulse(); *got != (pulse{}) || h.answered != 0 {
 		t.Errorf("the record tells %+v", *got)
 	}
 }
 
+func TestPingFrames(t *testing.T) {
+	for _, toUpstream := range []bool{false, true} {
+		h := newHeartbeat(toUpstream)
+		x := &side{heart: h}
+		var before []byte
+		for i := 1; i < 4; i++ {
+			stamp(x, time.Duration(i))
+			got := append([]byte(nil), pingFrame(h)...)
+			if got[0] != finBit|opPing || len(got) != len(controlFrame(opPing, h.payload, toUpstream)) || (got[1] >= maskBit) != toUpstream {
+				t.Fatalf("a ping is %x", got)
+			}
+			if payload := controlPayload(got); !bytes.Equal(payload, h.payload) || sentAt(payload) != time.Duration(i) {
+				t.Errorf("a ping's payload is %x, want %x", payload, h.payload)
+			}
+			if bytes.Equal(got[2:6], before) && toUpstream {
+				t.Errorf("the masking key %x was used twice", before)
+			}
+			before = got[2:6]
+		}
+	}
+}
+
+func TestLatestPong(t *testing.T) {
+	for _, toUpstream := range []bool{false, true} {
+		h := newHeartbeat(toUpstream)
+		x := &side{heart: h}
+		stamp(x, 7)
+		pong := controlFrame(opPong, h.payload, !toUpstream)
+		if !isLatest(h, pong) {
+			t.Errorf("%x is not known", pong)
+		}
+		for at := range pong {
+			other := append([]byte(nil), pong...)
+			other[at] ^= 1
+			if isLatest(h, other) {
+				t.Errorf("with byte %d changed it is known all the same", at)
+			}
+		}
+		stamp(x, 8)
+		if isLatest(h, pong) {
+			t.Error("after another ping it is still known")
+		}
+	}
+}
+
 func TestTokensDiffer(t *testing.T) {
 	s := newSession(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plain, &settings{limits: limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true}}, nil)
-	client, upstream := s.toUpstream.from.heart.token, s.toUpstream.to.heart.token
+	client, upstream := s.toUpstream.from.heart.token(), s.toUpstream.to.heart.token()
 	if len(client) != tokenSize || bytes.Equal(client, upstream) {
 		t.Errorf("tokens %x and %x", client, upstream)
 	}
@@ -55,16 +102,16 @@ func TestWalkEndsBeforeOurPong(t *testing.T) {
 		for cut := 0; cut <= len(stream); cut++ {
 			tr := newTrack(plain, mask)
 			tr.token = token
-			at := walk(&tr, stream[:cut])
+			at := walk(tr, stream[:cut])
 			if tr.pong == nil {
-				at += walk(&tr, stream[at:])
+				at += walk(tr, stream[at:])
 			}
 			if at != len(before) || !bytes.Equal(tr.pong, payload) || tr.frames != 3 || tr.fault != nil {
-				t.Fatalf("masked %v, cut at %d: the walk ends at %d with %+v", mask, cut, at, tr)
+				t.Fatalf("masked %v, cut at %d: the walk ends at %d with %+v", mask, cut, at, *tr)
 			}
 		}
 		other := newTrack(plain, mask)
-		if at := walk(&other, stream); at != len(stream) || other.control != int64(len(stream)-2*len(frame(0x81, []byte("x"), mask))) {
+		if at := walk(other, stream); at != len(stream) || other.control != int64(len(stream)-2*len(frame(0x81, []byte("x"), mask))) {
 			t.Errorf("without a token the walk ends at %d of %d, %d bytes in control frames", at, len(stream), other.control)
 		}
 	}
@@ -73,7 +120,7 @@ func TestWalkEndsBeforeOurPong(t *testing.T) {
 func TestAbsorb(t *testing.T) {
 	s := newSession(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plain, &settings{limits: limits{pingInterval: time.Minute, pingClient: true}}, nil)
 	f := s.toUpstream
-	pong := controlFrame(opPong, f.from.heart.ping(), true)
+	pong := controlFrame(opPong, f.from.heart.payload, true)
 	f.buf = join([]byte("before"), pong, []byte("after"))
 	f.track.pong = controlPayload(pong)
 	n := f.absorb(len("before"), len(f.buf))

@@ -20,17 +20,31 @@ const (
 // largeBuffers holds *[]byte of largeBuffer bytes.
 var largeBuffers sync.Pool
 
-// flow is one direction of a session. Everything in it belongs to its pump, and
-// after the session to the record.
+// flow is one direction of a session. What is not said to be shared belongs to its pump,
+// and after the session to the record.
 type flow struct {
 	from, to *side
-	back     *flow // the other direction
-	track    track
-	timing   timing
+	started  time.Time // the session
+	track    *track
 	bytes    int64 // passed on
 	absorbed int64 // pongs to pings of ours, which are not passed on
 
-	idle bool // the pump is at rest; written by it alone and under session.mu
+	pinging   bool // a ping of ours is to be sent now
+	finishing bool // a ping of ours is to be sent at the end of the current frame
+
+	// pen is for whoever writes to the destination: the pump, but while it rests.
+	pen sync.Mutex
+
+	// Guarded by session.mu; the pump alone writes idle, looked and what follows it. Times
+	// count from the session's start.
+	idle    bool          // the pump is at rest
+	due     bool          // a ping of ours is to be sent by the pump
+	looked  time.Duration // when the pump last looked up
+	heard   time.Duration // when it last found that its source had sent something
+	doubted time.Duration // the ping for which the source is listened to for the last time
+	passed  int64         // of bytes, at the last look
+	data    int64         // of those, what was no ping or pong
+	taken   int64         // of absorbed, at the last look
 
 	buf   []byte  // small, or *lent
 	small []byte  // smallBuffer bytes, for as long as the session
@@ -65,15 +79,16 @@ func (s *session) pump(f *flow) {
 	f.small = make([]byte, smallBuffer)
 	f.buf = f.small
 	f.writer = io.MultiWriter(f.to.conn)
+	f.pen.Lock()
 	for {
-		if farewell := s.look(f); farewell != nil {
+		if farewell := look(s, f); farewell != nil {
 			if !s.bidFarewell(f, farewell) {
 				s.endOfStream(f)
 				return
 			}
 			break
 		}
-		readErr, writeErr := s.work(f)
+		readErr, writeErr := work(s, f)
 		if writeErr != nil {
 			s.unwritable(f, writeErr)
 			break
@@ -96,54 +111,54 @@ func (s *session) pump(f *flow) {
 }
 
 // work is what a pump does until it looks up again.
-func (s *session) work(f *flow) (readErr, writeErr error) {
-	if f.timing.pinging {
-		if err := s.ping(f); err != nil {
+func work(s *session, f *flow) (readErr, writeErr error) {
+	if f.pinging {
+		if err := ping(s, f); err != nil {
 			return nil, err
 		}
 	}
-	if f.timing.due {
-		return bulk(f) // the ping follows the frame
+	if f.finishing {
+		return bulk(f)
 	}
 	if !f.idle {
 		return relay(f, 0, nil)
 	}
-	n, err := s.rest(f)
+	n, err := rest(s, f)
 	if n == 0 {
 		return err, nil
 	}
-	s.rouse(f)
+	rouse(s, f)
 	return relay(f, n, err)
 }
 
-// ping sends a ping of ours to f's destination, which stands between two frames.
-func (s *session) ping(f *flow) error {
-	payload := f.to.heart.ping()
-	_, err := f.to.conn.Write(controlFrame(opPing, payload, f.to.name == upstreamSide))
+// ping sends the ping that was stamped to f's destination, which stands between two frames.
+func ping(s *session, f *flow) error {
+	x := f.to
+	if s.writeTimeout > 0 {
+		_ = x.conn.SetWriteDeadline(s.started.Add(x.heart.sent + s.writeTimeout + s.tick))
+	}
+	_, err := x.conn.Write(pingFrame(x.heart))
 	if err == nil {
-		f.to.heart.pings++
+		x.heart.pings++
 	}
 	return err
 }
 
 // rest waits for the bytes that f's source sends next, and returns how many have come. It
-// takes pongs to pings of ours itself: so an idle session keeps no more than the frame of
-// this function, and its heartbeats cost little.
-func (s *session) rest(f *flow) (int, error) {
-	pong := f.header + pingSize
-	if f.track.token == nil || f.held > 0 || f.track.left > 0 {
-		pong = -1
+// takes pongs to pings of ours itself. So an idle session keeps no more than the frame of
+// this function, and its heartbeats cost little. Meanwhile the pen is free.
+func rest(s *session, f *flow) (int, error) {
+	f.pen.Unlock()
+	defer f.pen.Lock()
+	pong := -1
+	if f.from.heart != nil && f.held == 0 && f.track.left == 0 {
+		pong = f.header + pingSize
 	}
 	for {
 		n, err := f.from.reader.Read(f.buf[f.held:])
-		if n != pong {
+		if n != pong || !isPong(s, f, f.buf[:n]) {
 			return n, err
 		}
-		payload := f.track.answers(f.buf[:n])
-		if payload == nil {
-			return n, err
-		}
-		s.answered(f, payload)
 	}
 }
 
@@ -157,7 +172,7 @@ func (s *session) rest(f *flow) (int, error) {
 //
 //nolint:funlen,gocognit,nestif // see above
 func relay(f *flow, n int, err error) (readErr, writeErr error) {
-	src, dst, t := f.from.reader, f.to.conn, &f.track
+	src, dst, t := f.from.reader, f.to.conn, f.track
 	mask, header := f.mask, f.header
 	buf, held := f.buf, f.held
 	for {
@@ -256,7 +271,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 
 // absorb takes the pong at buf[at:n] out, and returns what n is without it.
 func (f *flow) absorb(at, n int) int {
-	f.from.heart.pong(f.track.pong)
+	notePong(f.from.heart, sentAt(f.track.pong), time.Since(f.started))
 	f.absorbed++
 	f.track.pong = nil
 	size := f.header + pingSize
@@ -356,7 +371,7 @@ func (s *session) discard(f *flow) {
 	rest.closing = f.track.closing
 	for {
 		if rest.closing == nil {
-			pass := walk(&rest, f.buf[:f.held])
+			pass := walk(rest, f.buf[:f.held])
 			f.held = copy(f.buf, f.buf[pass:f.held])
 			if rest.closing != nil {
 				s.mark(&f.from.closeReceived)

@@ -23,9 +23,9 @@ const (
 type side struct {
 	name   string // "client" or "upstream"
 	conn   net.Conn
-	reader io.Reader // conn, after what it gave together with the handshake
-	back   *side     // the other one
-	heart  heartbeat
+	reader io.Reader  // conn, after what it gave together with the handshake
+	back   *side      // the other one
+	heart  *heartbeat // nil where it is not pinged
 
 	// Guarded by session.mu. So are the deadlines of conn's reads, until a pump discards what comes from it.
 	closeReceived bool          // it has sent a close frame
@@ -69,7 +69,7 @@ type outcome struct {
 // connections. run ends it completely: both directions joined, both connections
 // closed, no timer left.
 type session struct {
-	limits
+	*limits
 	tick, doubt time.Duration // of the limits
 	tunnel      bool          // carried as bytes, not as frames
 	started     time.Time
@@ -77,6 +77,7 @@ type session struct {
 
 	toUpstream *flow                             // run's own goroutine
 	toClient   *flow                             // a goroutine of its own
+	flows      []*flow                           // both
 	report     func(message string, cause error) // to the log
 
 	directions sync.WaitGroup // that are still carried
@@ -84,6 +85,10 @@ type session struct {
 
 	mu       sync.Mutex
 	active   time.Duration // when a look last found that data had been passed on, since the start
+	beat     time.Duration // when both sides are pinged next
+	check    time.Duration // when something else may be due
+	next     time.Duration // when timer fires
+	timer    *time.Timer   // looks after the session; nil where nothing is ever due
 	over     bool          // both connections are closed, or about to be
 	closing  *time.Timer   // cuts the session when closing takes too long; nil until it closes
 	draining *time.Timer   // ends the session in its turn at a shutdown
@@ -94,7 +99,7 @@ type session struct {
 // report takes what has to be said of a session that fails.
 func newSession(client, upstream *side, rules *grammar, set *settings, report func(string, error)) *session {
 	s := &session{
-		limits:     set.limits,
+		limits:     &set.limits,
 		tick:       set.limits.workTick(),
 		doubt:      set.limits.lastChance(),
 		tunnel:     set.tunnel,
@@ -104,10 +109,23 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 		toClient:   newFlow(upstream, client, rules, false),
 		report:     report,
 	}
+	s.flows = []*flow{s.toUpstream, s.toClient}
 	client.back, upstream.back = upstream, client
-	s.toUpstream.back, s.toClient.back = s.toClient, s.toUpstream
-	s.startBeat()
+	s.beat = set.limits.firstBeat()
+	if s.pingInterval > 0 && s.pingClient {
+		s.expectPongs(s.toUpstream)
+	}
+	if s.pingInterval > 0 && s.pingUpstream {
+		s.expectPongs(s.toClient)
+	}
 	return s
+}
+
+// expectPongs has f's source pinged, and the pump from it know the pongs.
+func (s *session) expectPongs(f *flow) {
+	f.from.heart = newHeartbeat(f.from.name == upstreamSide)
+	f.track.token = f.from.heart.token()
+	f.started = s.started
 }
 
 // warm goes through what the pumps of a session do, one after the other, with one that has
@@ -122,11 +140,12 @@ func warm() {
 	s.carry(s.toUpstream) // the client has gone: this ends the session
 	s.carry(s.toClient)
 	f := s.toUpstream
-	s.rouse(f)
-	s.answered(f, f.from.heart.ping())
-	_, _ = relay(f, copy(f.buf, controlFrame(opPong, f.from.heart.ping(), true)), nil)
+	rouse(s, f)
+	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
+	_, _ = relay(f, copy(f.buf, controlFrame(opPong, f.from.heart.payload, true)), nil)
 	_, _ = bulk(f)
-	_ = s.ping(f)
+	_ = ping(s, s.toClient)
+	onTimer(s)
 	s.dismiss(restarting)
 	s.tunnel = true
 	s.carry(s.toUpstream)
@@ -135,6 +154,7 @@ func warm() {
 
 // run carries the session from its first byte to its end. Called once.
 func (s *session) run() {
+	startTimer(s)
 	s.directions.Add(2)
 	go s.carry(s.toClient)
 	s.carry(s.toUpstream)
@@ -142,6 +162,9 @@ func (s *session) run() {
 	s.cut()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 	if s.closing != nil {
 		s.closing.Stop()
 	}
@@ -153,7 +176,7 @@ func (s *session) run() {
 // carry takes one direction to its end. A panic in it ends the session and nothing else.
 func (s *session) carry(f *flow) {
 	defer s.directions.Done()
-	defer s.recovered()
+	defer recovered(s)
 	if s.tunnel {
 		s.pipe(f)
 	} else {
@@ -164,7 +187,7 @@ func (s *session) carry(f *flow) {
 
 // recovered, deferred, turns a panic into the end of the session: an unrecovered
 // one would end the Traefik process, and so would one in here.
-func (s *session) recovered() {
+func recovered(s *session) {
 	r := recover()
 	if r == nil {
 		return
@@ -381,7 +404,7 @@ func (s *session) startClosing() {
 func (s *session) setClosing() {
 	if s.closing == nil && !s.over {
 		s.closing = time.AfterFunc(s.closeTimeout, func() {
-			defer s.recovered()
+			defer recovered(s)
 			s.cut()
 		})
 	}

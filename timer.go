@@ -1,6 +1,7 @@
 package wsfw
 
 import (
+	"encoding/binary"
 	"math/rand"
 	"time"
 )
@@ -90,10 +91,14 @@ func (l limits) workTick() time.Duration {
 
 // lastChance is how long a side that owes a pong is listened to once more before it is given up.
 func (l limits) lastChance() time.Duration {
-	if l.pongTimeout/8 < maxDoubt {
-		return l.pongTimeout / 8
+	chance := l.pongTimeout / 8
+	if chance > maxDoubt {
+		return maxDoubt
 	}
-	return maxDoubt
+	if chance < least {
+		return least
+	}
+	return chance
 }
 
 // spreadLifetime is maxLifetime for one session: up to a tenth less or more, so that sessions
@@ -119,43 +124,6 @@ func (l limits) firstBeat() time.Duration {
 	return l.pingInterval - time.Duration(rand.Int63n(int64(l.pingInterval/2)))
 }
 
-// startBeat has those sides pinged that the limits say.
-func (s *session) startBeat() {
-	first := s.firstBeat()
-	s.toUpstream.timing.beat, s.toClient.timing.beat = first, first
-	if s.pingInterval > 0 && s.pingClient {
-		s.pingSource(s.toUpstream)
-	}
-	if s.pingInterval > 0 && s.pingUpstream {
-		s.pingSource(s.toClient)
-	}
-}
-
-// pingSource has f's source pinged, and the pump from it know the pongs.
-func (s *session) pingSource(f *flow) {
-	f.track.token = newToken()
-	f.from.heart = heartbeat{token: f.track.token, started: s.started}
-}
-
-// timing is when a pump looks up, and what it found when it last did. It belongs to the
-// pump. Times count from the session's start.
-type timing struct {
-	looked   time.Duration // when it last looked up
-	heard    time.Duration // when it last found that its source had sent something
-	passed   int64         // of flow.bytes, at the last look
-	data     int64         // of those, what was no ping or pong
-	absorbed int64         // of flow.absorbed, at the last look
-
-	beat     time.Duration // when both sides are pinged next
-	due      bool          // a ping to the destination waits for the end of a frame
-	pinging  bool          // a ping to the destination is to be sent now
-	expected time.Duration // until when the source has to answer the ping of the last beat
-
-	doubted bool          // the source is given its last chance to be heard
-	next    time.Duration // when it looks up again,
-	calm    time.Duration // and when, once the source has answered
-}
-
 // dismissal is why wsfw ends a session by itself, and the codes that it does so with.
 type dismissal struct {
 	reason               string
@@ -169,217 +137,313 @@ var (
 	restarting      = &dismissal{"service restart", closeRestart, closeGoingAway, nil}
 )
 
-// look is what a pump does at its start, when its time has come, and when it is woken.
-// It returns the close frame that the pump has to send, if there is one.
-func (s *session) look(f *flow) (farewell []byte) {
+// silence is the dismissal for a side that owes us a sign of life.
+func silence(x *side) *dismissal {
+	if x.name == clientSide {
+		return &dismissal{"client heartbeat timeout", closeGoingAway, closeGoingAway, x}
+	}
+	return &dismissal{"upstream heartbeat timeout", closeBadGateway, closeGoingAway, x}
+}
+
+// What follows is functions, not methods, with few calls and no defer on the way of a
+// heartbeat: in the interpreter a method call costs as much as twenty operations, and a
+// function call an allocation for each value in its body. See BENCHMARKS.
+
+// startTimer has the session looked after until run stops the timer.
+func startTimer(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tunnel || s.beat == forever && s.lifetime == forever && s.maxInactivity <= 0 {
+		return
+	}
+	s.timer = time.AfterFunc(forever, func() {
+		defer recovered(s)
+		onTimer(s)
+	})
+	plan(s, 0)
+}
+
+// onTimer pings the sides that are to be, and ends the session where that is due. For a
+// pump at work it leaves that to the pump, which it sends to look up. It re-arms itself,
+// until the session closes.
+func onTimer(s *session) {
+	now := time.Since(s.started)
+	s.mu.Lock()
+	if s.closing != nil || s.over {
+		s.mu.Unlock()
+		return
+	}
+	if now >= s.check {
+		if end := reasonToEnd(s, now); end != nil {
+			s.mu.Unlock()
+			s.dismiss(end)
+			return
+		}
+	}
+	toClient, toUpstream := false, false
+	if now >= s.beat {
+		s.beat += s.pingInterval
+		if s.beat <= now {
+			s.beat = now + s.pingInterval
+		}
+		toClient = s.pingClient && lend(s, s.toClient, now)
+		toUpstream = s.pingUpstream && lend(s, s.toUpstream, now)
+	}
+	plan(s, now)
+	s.mu.Unlock()
+	if toClient {
+		pingAtRest(s, s.toClient)
+	}
+	if toUpstream {
+		pingAtRest(s, s.toUpstream)
+	}
+}
+
+// reasonToEnd is the reason to end the session now, or nil. Where only a pump at work can
+// know it is sent to look up. Needs session.mu.
+func reasonToEnd(s *session, now time.Duration) *dismissal {
+	if now >= s.lifetime {
+		return lifetimeReached
+	}
+	if s.maxInactivity > 0 && now-s.active >= s.maxInactivity && haveLooked(s, s.active+s.maxInactivity) {
+		return inactive
+	}
+	for _, f := range s.flows {
+		if f.from.pinged > 0 && isSilent(s, f, now) {
+			return silence(f.from)
+		}
+	}
+	return nil
+}
+
+// haveLooked reports whether what both pumps have passed on is known as of that time. A pump
+// at work that has not looked up since is sent to. Needs session.mu.
+func haveLooked(s *session, since time.Duration) bool {
+	all := true
+	for _, f := range s.flows {
+		if !f.idle && f.looked < since {
+			sendToLook(f)
+			all = false
+		}
+	}
+	return all
+}
+
+// isSilent reports whether f's source, which has been pinged, is dead. It has been listened
+// to once more since it was first overdue, so that what came while the whole process stood
+// still is heard. Needs session.mu.
+func isSilent(s *session, f *flow, now time.Duration) bool {
+	if now < pongDue(s, f) {
+		return false
+	}
+	if !f.idle && f.looked < now {
+		sendToLook(f)
+		return false
+	}
+	if f.doubted == f.from.pinged {
+		return true
+	}
+	f.doubted = f.from.pinged
+	return false
+}
+
+// pongDue is until when f's source, which has been pinged, may be silent. Needs session.mu.
+func pongDue(s *session, f *flow) time.Duration {
+	if s.pongTimeout <= 0 {
+		return forever
+	}
+	if f.from.pinged > f.heard {
+		return f.from.pinged + s.pongTimeout
+	}
+	return f.heard + s.pongTimeout
+}
+
+// sendToLook wakes the pump of f. Needs session.mu.
+func sendToLook(f *flow) {
+	_ = f.from.conn.SetReadDeadline(past)
+}
+
+// lend has f's destination pinged. It takes the pen of a pump at rest, and is true; a pump
+// at work is to send the ping itself. Needs session.mu.
+func lend(s *session, f *flow, now time.Duration) bool {
+	if !f.pen.TryLock() {
+		f.due = true
+		sendToLook(f)
+		return false
+	}
+	stamp(f.to, now)
+	return true
+}
+
+// stamp notes that x is being pinged, and makes the payload for it. Needs session.mu and
+// the pen of the flow to x.
+func stamp(x *side, now time.Duration) {
+	if x.pinged == 0 {
+		x.pinged = now
+	}
+	x.heart.sent = now
+	binary.BigEndian.PutUint64(x.heart.payload[tokenSize:], uint64(now))
+}
+
+// pingAtRest pings f's destination with the pen that its pump, at rest, has lent.
+func pingAtRest(s *session, f *flow) {
+	if err := ping(s, f); err != nil {
+		s.unwritable(f, err)
+	}
+	f.pen.Unlock()
+}
+
+// plan has onTimer run when the next thing is due. Needs session.mu.
+func plan(s *session, now time.Duration) {
+	check := s.lifetime
+	if s.maxInactivity > 0 {
+		check = sooner(check, s.active+s.maxInactivity, now+s.tick, now)
+	}
+	if s.pongTimeout > 0 {
+		if s.toUpstream.from.pinged > 0 {
+			check = sooner(check, pongDue(s, s.toUpstream), now+s.doubt, now)
+		}
+		if s.toClient.from.pinged > 0 {
+			check = sooner(check, pongDue(s, s.toClient), now+s.doubt, now)
+		}
+	}
+	s.check = check
+	if s.beat < check {
+		check = s.beat
+	}
+	s.next = check
+	if s.timer != nil && check < forever {
+		s.timer.Reset(check - now)
+	}
+}
+
+// sooner is the sooner of two times, where what is due already comes again at a later one.
+func sooner(check, due, again, now time.Duration) time.Duration {
+	if due <= now {
+		due = again
+	}
+	if due < check {
+		return due
+	}
+	return check
+}
+
+// look is what a pump does at its start, at every tick while it is at work, and when it is
+// woken. It returns the close frame that the pump has to send, if there is one.
+func look(s *session, f *flow) (farewell []byte) {
 	restore(f)
-	end, farewell := s.glance(f)
+	end, farewell := glance(s, f)
 	if end != nil {
 		s.dismiss(end)
-		_, farewell = s.glance(f)
+		_, farewell = glance(s, f)
 	}
 	return farewell
 }
 
 // glance is look, but leaves it to look to end the session where it finds a reason to.
-func (s *session) glance(f *flow) (end *dismissal, farewell []byte) {
+func glance(s *session, f *flow) (end *dismissal, farewell []byte) {
 	now := time.Since(s.started)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.observe(f, now)
-	f.timing.pinging = false
+	observe(s, f, now)
 	if s.closing == nil {
-		end = s.judge(f, now)
-		s.keepBeat(f, now)
-	} else {
-		f.timing.due = false
+		end = reasonToEnd(s, now)
 	}
-	s.schedule(f, now)
+	takeDue(s, f, now)
+	schedule(s, f, now)
 	return end, f.to.farewell
 }
 
 // observe notes what has come and gone since the last look. Needs session.mu.
-func (s *session) observe(f *flow, now time.Duration) {
-	t := &f.timing
-	if data := f.bytes - f.track.control; data != t.data {
-		t.data = data
+func observe(s *session, f *flow, now time.Duration) {
+	if data := f.bytes - f.track.control; data != f.data {
+		f.data = data
 		s.active = now
 	}
-	f.idle = f.bytes == t.passed
-	if !f.idle || f.absorbed != t.absorbed {
-		t.passed, t.absorbed = f.bytes, f.absorbed
-		t.heard = now
-		t.doubted = false
+	f.idle = f.bytes == f.passed
+	if !f.idle || f.absorbed != f.taken {
+		f.passed, f.taken = f.bytes, f.absorbed
+		f.heard = now
 		// What has come since the last look has come after a ping that is older than that. One
 		// that is younger may be unanswered yet.
-		if f.from.pinged <= t.looked || f.from.pinged <= f.from.heart.answered {
+		h := f.from.heart
+		if h != nil && (f.from.pinged <= f.looked || f.from.pinged <= h.answered) {
 			f.from.pinged = 0
 		}
 	}
-	t.looked = now
+	f.looked = now
 }
 
-// judge is the reason to end the session now, or nil. Needs session.mu.
-func (s *session) judge(f *flow, now time.Duration) *dismissal {
-	if now >= s.lifetime {
-		return lifetimeReached
+// takeDue has the pump ping its destination where that is due and the destination stands
+// between two frames. Needs session.mu.
+func takeDue(s *session, f *flow, now time.Duration) {
+	due := f.due && s.closing == nil
+	f.pinging = due && f.track.left == 0
+	f.finishing = due && !f.pinging
+	f.due = f.finishing
+	if f.finishing {
+		f.idle = false // the pump has something to do yet
 	}
-	if s.maxInactivity > 0 && s.idleSince(f) <= now-s.maxInactivity {
-		return inactive
-	}
-	if now < s.pongDue(f) {
-		return nil
-	}
-	if !f.timing.doubted {
-		f.timing.doubted = true
-		return nil
-	}
-	if f.from.name == clientSide {
-		return &dismissal{"client heartbeat timeout", closeGoingAway, closeGoingAway, f.from}
-	}
-	return &dismissal{"upstream heartbeat timeout", closeBadGateway, closeGoingAway, f.from}
-}
-
-// idleSince is from when on neither direction has passed on data, as far as f's pump can
-// know: the other one, where it is at work, has to look up first. Needs session.mu.
-func (s *session) idleSince(f *flow) time.Duration {
-	if !f.back.idle && f.back.timing.looked < s.active+s.maxInactivity {
-		return forever
-	}
-	return s.active
-}
-
-// pongDue is until when f's source may be silent. Needs session.mu.
-func (s *session) pongDue(f *flow) time.Duration {
-	if s.pongTimeout <= 0 || f.from.pinged == 0 {
-		return forever
-	}
-	if f.from.pinged > f.timing.heard {
-		return f.from.pinged + s.pongTimeout
-	}
-	return f.timing.heard + s.pongTimeout
-}
-
-// keepBeat has the pump ping its destination when that is due and the destination stands
-// between two frames. Both pumps keep the same beat, so at each the pump from a side knows
-// that the side is being asked. Needs session.mu.
-func (s *session) keepBeat(f *flow, now time.Duration) {
-	t := &f.timing
-	if now >= t.beat {
-		t.beat += s.pingInterval
-		if t.beat <= now {
-			t.beat = now + s.pingInterval
-		}
-		t.due = f.to.heart.token != nil
-		if f.from.heart.token != nil {
-			t.expected = now + s.pongTimeout
-		}
-	}
-	if t.due && f.track.left == 0 {
-		t.due, t.pinging = false, true
-		if f.to.pinged == 0 {
-			f.to.pinged = now
-		}
+	if f.pinging {
+		stamp(f.to, now)
+		plan(s, now)
 	}
 }
 
-// schedule sets the pump's deadlines: for the next look, and for what it writes until
-// then. The write deadline rolls, so only a write that blocks can miss it. Needs
-// session.mu, which is also held by whoever wakes the pump: so no wake is lost.
-func (s *session) schedule(f *flow, now time.Duration) {
-	t := &f.timing
-	next := forever
-	if !f.idle {
-		next = now + s.tick
-	}
-	if s.writeTimeout > 0 && (!f.idle || t.due || t.pinging) {
-		_ = f.to.conn.SetWriteDeadline(s.started.Add(now + s.writeTimeout + s.tick))
-	}
-	if s.closing == nil && t.beat < next {
-		next = t.beat
-	}
-	if s.closing == nil && s.lifetime < next {
-		next = s.lifetime
-	}
-	if s.closing == nil && s.maxInactivity > 0 {
-		next = s.inactiveBy(now, next)
-	}
-	t.calm = next
-	if s.closing == nil && s.pongTimeout > 0 {
-		next = s.silentBy(f, now, next)
-	}
-	t.next = next
-	s.wakeAt(f, next)
-}
-
-// inactiveBy is when the session may have been inactive for too long, or next where that
-// is sooner. A pump that has just looked in vain leaves it to the other, which is at work.
-func (s *session) inactiveBy(now, next time.Duration) time.Duration {
-	by := s.active + s.maxInactivity
-	if by <= now {
-		by = now + s.tick
-	}
-	if by < next {
-		return by
-	}
-	return next
-}
-
-// silentBy is when f's source may have been silent for too long, or next where that is
-// sooner.
-func (s *session) silentBy(f *flow, now, next time.Duration) time.Duration {
-	by := s.pongDue(f)
-	if by == forever && f.timing.expected > now {
-		by = f.timing.expected
-	}
-	if f.timing.doubted {
-		by = now + s.doubt
-	}
-	if by < next {
-		return by
-	}
-	return next
-}
-
-// wakeAt sets the deadline of f's reads; whoever has something to say to f's destination
-// has it wake at once. Needs session.mu.
-func (s *session) wakeAt(f *flow, next time.Duration) {
+// schedule sets the deadlines of a pump at work: for the next look, and for what it writes
+// until then. The write deadline rolls, so only a write that blocks can miss it. A pump at
+// rest has none. Needs session.mu, which is also held by whoever wakes the pump: so no wake
+// is lost.
+func schedule(s *session, f *flow, now time.Duration) {
 	deadline := time.Time{}
+	if !f.idle {
+		deadline = s.started.Add(now + s.tick)
+		limitWrite(s, f, now)
+	}
 	if f.to.farewell != nil {
 		deadline = past
-	} else if next < forever {
-		deadline = s.started.Add(next)
 	}
 	_ = f.from.conn.SetReadDeadline(deadline)
 }
 
+// limitWrite bounds what is written to f's destination from now to the next look.
+func limitWrite(s *session, f *flow, now time.Duration) {
+	if s.writeTimeout > 0 {
+		_ = f.to.conn.SetWriteDeadline(s.started.Add(now + s.writeTimeout + s.tick))
+	}
+}
+
 // rouse takes a pump from rest to work: something has come that is no pong of ours.
-func (s *session) rouse(f *flow) {
+func rouse(s *session, f *flow) {
 	now := time.Since(s.started)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.idle = false
-	f.alive(now)
-	s.schedule(f, now)
+	f.heard = now
+	f.from.pinged = 0
+	schedule(s, f, now)
 }
 
-// answered notes the pong to a ping of ours in a pump at rest, which stays so.
-func (s *session) answered(f *flow, payload []byte) {
-	f.from.heart.pong(payload)
+// isPong reports whether what a pump at rest has read, a frame of the length of a pong of
+// ours, is one, and notes it.
+func isPong(s *session, f *flow, frame []byte) bool {
+	h := f.from.heart
 	now := time.Since(s.started)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.alive(now)
-	if f.timing.calm != f.timing.next {
-		f.timing.next = f.timing.calm
-		s.wakeAt(f, f.timing.calm)
+	sent := h.sent
+	if !isLatest(h, frame) {
+		payload := f.track.answers(frame)
+		if payload == nil {
+			s.mu.Unlock()
+			return false
+		}
+		sent = sentAt(payload)
 	}
-}
-
-// alive notes a sign of life of f's source. Needs session.mu.
-func (f *flow) alive(now time.Duration) {
 	f.from.pinged = 0
-	f.timing.heard = now
-	f.timing.expected = 0
-	f.timing.doubted = false
+	if f.to.pinged == 0 && s.next < s.beat {
+		plan(s, now)
+	}
+	s.mu.Unlock()
+	notePong(h, sent, now)
+	return true
 }

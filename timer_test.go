@@ -43,50 +43,105 @@ func TestSpreads(t *testing.T) {
 	}
 }
 
-// idleSession has begun an hour ago between two silent scripts, and its pumps have looked
-// up once, then.
-func idleSession(l limits) *session {
+func TestLastChance(t *testing.T) {
+	for pong, want := range map[time.Duration]time.Duration{
+		20 * time.Millisecond: least, time.Second: 125 * time.Millisecond, time.Minute: maxDoubt,
+	} {
+		if got := (limits{pongTimeout: pong}).lastChance(); got != want {
+			t.Errorf("pongTimeout %v: %v, want %v", pong, got, want)
+		}
+	}
+}
+
+// restingSession has begun an hour ago between two silent scripts. Its pumps have looked up
+// once, then, and are at rest.
+func restingSession(l limits) *session {
 	l.closeTimeout = time.Minute
 	client, upstream := newScript(nil, 1, true), newScript(nil, 1, true)
 	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, &settings{limits: l}, nil)
-	s.glance(s.toUpstream)
-	s.glance(s.toClient)
+	for _, f := range s.flows {
+		glance(s, f)
+	}
 	s.started = s.started.Add(-time.Hour)
 	return s
 }
 
+// isSentToLook is whether the pump of f has been woken.
+func isSentToLook(f *flow) bool {
+	source := f.from.conn.(*script)
+	source.mu.Lock()
+	defer source.mu.Unlock()
+	return source.late
+}
+
 func TestSilenceIsDoubtedFirst(t *testing.T) {
-	s := idleSession(limits{pongTimeout: time.Minute})
-	f := s.toUpstream
+	s := restingSession(limits{pongTimeout: time.Minute})
 	s.toUpstream.from.pinged = 30 * time.Minute
-	if end, _ := s.glance(f); end != nil || !f.timing.doubted {
-		t.Fatalf("at the first look the session ends for %+v", end)
+	onTimer(s)
+	if s.outcome.reason != "" {
+		t.Fatalf("at the first turn the session ends: %+v", s.outcome)
 	}
-	if wait := f.timing.next - time.Hour; wait <= 0 || wait > maxDoubt+10*time.Second {
-		t.Errorf("the next look is %v away", wait)
+	if wait := s.next - time.Hour; wait <= 0 || wait > maxDoubt+10*time.Second {
+		t.Errorf("the next turn is %v away", wait)
 	}
-	end, _ := s.glance(f)
-	if end == nil || end.reason != "client heartbeat timeout" || end.lost != f.from {
-		t.Errorf("at the second look the session ends for %+v", end)
+	s.check = 0
+	onTimer(s)
+	if s.outcome.reason != "client heartbeat timeout" || !s.toUpstream.from.lost {
+		t.Errorf("at the second turn the session ends: %+v", s.outcome)
+	}
+	s.closing.Stop()
+}
+
+// A pump at work is asked what it knows before its source is given up.
+func TestSilenceAtWork(t *testing.T) {
+	s := restingSession(limits{pongTimeout: time.Minute})
+	f := s.toClient
+	f.idle = false
+	f.from.pinged = 30 * time.Minute
+	for i := 0; i < 3; i++ {
+		s.check = 0
+		if onTimer(s); s.outcome.reason != "" || !isSentToLook(f) {
+			t.Fatalf("the session ends: %+v; the pump is sent to look: %v", s.outcome, isSentToLook(f))
+		}
+	}
+	f.bytes += 10
+	if end, _ := glance(s, f); end != nil || f.from.pinged != 30*time.Minute || f.heard < time.Hour {
+		t.Errorf("after a frame the session ends for %+v, %v", end, f.heard)
+	}
+	f.heard = 30 * time.Minute
+	glance(s, f)
+	if end, _ := glance(s, f); end == nil || end.reason != "upstream heartbeat timeout" {
+		t.Errorf("without one it ends for %+v", end)
 	}
 }
 
 func TestSignsOfLife(t *testing.T) {
 	signs := map[string]func(s *session, f *flow){
-		"a message":           func(s *session, f *flow) { f.bytes += 10 },
-		"a pong at work":      func(s *session, f *flow) { f.absorbed++ },
-		"a pong at rest":      func(s *session, f *flow) { s.answered(f, make([]byte, pingSize)) },
-		"something else then": func(s *session, f *flow) { s.rouse(f) },
+		"a message": func(s *session, f *flow) {
+			glance(s, f)
+			f.bytes += 10
+			glance(s, f)
+		},
+		"a pong at work": func(s *session, f *flow) { f.absorbed++; f.from.heart.answered = time.Hour; glance(s, f) },
+		"a pong at rest": func(s *session, f *flow) { isPong(s, f, controlFrame(opPong, f.from.heart.payload, false)) },
+		"an early pong at rest": func(s *session, f *flow) {
+			early := controlFrame(opPong, f.from.heart.payload, false)
+			stamp(f.from, time.Hour)
+			isPong(s, f, early)
+		},
+		"anything at rest": func(s *session, f *flow) { rouse(s, f) },
 	}
 	for name, sign := range signs {
 		t.Run(name, func(t *testing.T) {
-			s := idleSession(limits{pongTimeout: time.Minute})
+			s := restingSession(limits{pingInterval: 2 * time.Hour, pingUpstream: true, pongTimeout: time.Minute})
 			f := s.toClient
+			stamp(f.from, 30*time.Minute)
 			f.from.pinged = 30 * time.Minute
-			s.glance(f)
+			onTimer(s)
 			sign(s, f)
-			if end, _ := s.glance(f); end != nil || f.timing.doubted {
-				t.Errorf("the session ends for %+v, doubted: %v", end, f.timing.doubted)
+			s.check = 0
+			if onTimer(s); s.outcome.reason != "" || f.from.pinged != 0 {
+				t.Errorf("the session ends: %+v; the ping of %v is unanswered", s.outcome, f.from.pinged)
 			}
 		})
 	}
@@ -94,97 +149,100 @@ func TestSignsOfLife(t *testing.T) {
 
 // What came before a ping is no answer to it, but the silence begins after it.
 func TestOldFramesAnswerNoPing(t *testing.T) {
-	s := idleSession(limits{pongTimeout: time.Minute})
+	s := restingSession(limits{pingInterval: 2 * time.Hour, pingClient: true, pongTimeout: time.Minute})
 	f := s.toUpstream
 	f.from.pinged = time.Hour - time.Second
 	f.bytes += 10
-	if end, _ := s.glance(f); end != nil {
+	if end, _ := glance(s, f); end != nil {
 		t.Fatalf("the session ends for %+v", end)
 	}
 	if f.from.pinged == 0 {
 		t.Error("a frame from before the ping has answered it")
 	}
 	f.bytes += 10
-	s.glance(f)
+	glance(s, f)
 	if f.from.pinged != 0 {
 		t.Error("a frame from after the ping has not answered it")
 	}
 }
 
 func TestBeats(t *testing.T) {
-	s := idleSession(limits{pingInterval: 7 * time.Minute, pingClient: true, pongTimeout: time.Minute})
-	toClient, fromClient := s.toClient, s.toUpstream
-	s.glance(toClient)
-	if !toClient.timing.pinging || toClient.to.pinged == 0 {
-		t.Error("the client is not pinged, though it is late")
+	s := restingSession(limits{pingInterval: 7 * time.Minute, pingClient: true, pongTimeout: time.Minute})
+	onTimer(s)
+	if got := s.toClient.to.conn.(*script).written(); len(got) != 2+pingSize || s.toClient.to.heart.pings != 1 || s.toClient.to.pinged < time.Hour {
+		t.Errorf("the client got %x, pinged at %v", got, s.toClient.to.pinged)
 	}
-	if beat := toClient.timing.beat; beat <= time.Hour || beat > time.Hour+8*time.Minute {
-		t.Errorf("the next beat is at %v: those missed are made up for", beat)
+	if got := s.toUpstream.to.conn.(*script).written(); len(got) > 0 {
+		t.Errorf("the upstream got %x", got)
 	}
-	s.glance(fromClient)
-	if fromClient.timing.pinging || fromClient.timing.due {
-		t.Error("the upstream is pinged, too")
+	if s.beat <= time.Hour || s.beat > time.Hour+8*time.Minute {
+		t.Errorf("the next beat is at %v: those missed are made up for", s.beat)
 	}
-	if wait := fromClient.timing.next - time.Hour; wait > time.Minute+10*time.Second {
-		t.Errorf("the pump from the client looks up in %v, too late for a pong", wait)
+	if wait := s.next - time.Hour; wait > time.Minute+10*time.Second {
+		t.Errorf("the next turn is in %v, too late for a pong", wait)
 	}
-	s.answered(fromClient, make([]byte, pingSize))
-	if wait := fromClient.timing.next - time.Hour; wait < 6*time.Minute || toClient.to.pinged != 0 {
-		t.Errorf("after the pong it looks up in %v", wait)
+	isPong(s, s.toUpstream, controlFrame(opPong, s.toClient.to.heart.payload, true))
+	if s.next != s.beat {
+		t.Errorf("after the pong it is at %v, want the beat at %v", s.next, s.beat)
 	}
 }
 
+// A pump at work sends the ping itself, when its destination stands between two frames.
 func TestPingWaits(t *testing.T) {
-	s := idleSession(limits{pingInterval: time.Minute, pingUpstream: true})
+	s := restingSession(limits{pingInterval: time.Minute, pingUpstream: true})
 	f := s.toUpstream
+	f.pen.Lock()
+	if onTimer(s); !f.due || !isSentToLook(f) {
+		t.Fatal("a pump at work is not asked to ping")
+	}
 	f.track.left = 5
-	if s.glance(f); f.timing.pinging || !f.timing.due {
+	if glance(s, f); f.pinging || !f.finishing || f.idle {
 		t.Error("a ping is to be sent inside a frame")
 	}
 	f.track.left = 0
-	if s.glance(f); !f.timing.pinging || f.timing.due {
+	if glance(s, f); !f.pinging || f.finishing || f.to.pinged == 0 {
 		t.Error("no ping follows the frame")
 	}
-	if s.glance(f); f.timing.pinging || f.timing.due {
+	if glance(s, f); f.pinging || f.finishing {
 		t.Error("it is to be sent twice")
 	}
 }
 
 func TestInactivity(t *testing.T) {
-	s := idleSession(limits{maxInactivity: time.Minute})
+	s := restingSession(limits{maxInactivity: time.Minute})
 	// The other direction is at work, perhaps on nothing but pings, and has not looked up.
 	s.toClient.idle = false
-	if end, _ := s.glance(s.toUpstream); end != nil {
-		t.Errorf("with the other direction at work the session ends for %+v", end)
+	s.check = 0
+	if onTimer(s); s.outcome.reason != "" || !isSentToLook(s.toClient) {
+		t.Errorf("with one direction at work the session ends: %+v", s.outcome)
 	}
 	s.toClient.bytes, s.toClient.track.control = 6, 6
-	if end, _ := s.glance(s.toClient); end != inactive {
+	if end, _ := glance(s, s.toClient); end != inactive {
 		t.Errorf("with nothing but a ping passed on it ends for %+v", end)
 	}
 	s.toClient.bytes += 3
-	if end, _ := s.glance(s.toClient); end != nil {
+	if end, _ := glance(s, s.toClient); end != nil {
 		t.Errorf("with a message passed on it ends for %+v", end)
 	}
 }
 
 func TestLifetimeComes(t *testing.T) {
-	s := idleSession(limits{maxLifetime: 30 * time.Minute})
-	farewell := s.look(s.toUpstream)
+	s := restingSession(limits{maxLifetime: 30 * time.Minute})
+	onTimer(s)
 	if want := (outcome{gatewaySide, closeGoingAway, "session lifetime reached"}); s.outcome != want {
 		t.Errorf("outcome %+v, want %+v", s.outcome, want)
 	}
-	if code, reason := closeStatus(farewell); code != closeGoingAway || reason != "session lifetime reached" {
-		t.Errorf("the upstream is to get %d %q", code, reason)
-	}
-	if code, _ := closeStatus(s.look(s.toClient)); code != closeGoingAway {
-		t.Errorf("the client is to get %d", code)
+	for _, f := range s.flows {
+		if code, reason := closeStatus(look(s, f)); code != closeGoingAway || reason != "session lifetime reached" {
+			t.Errorf("the %s is to get %d %q", f.to.name, code, reason)
+		}
 	}
 	s.closing.Stop()
 }
 
 // Whoever comes second finds the session ending already.
 func TestDismissedOnce(t *testing.T) {
-	s := idleSession(limits{})
+	s := restingSession(limits{})
 	s.dismiss(restarting)
 	s.dismiss(inactive)
 	if s.outcome.code != closeRestart {

@@ -43,12 +43,14 @@ func TestInactivity(t *testing.T) {
 				// Longer than a session may be inactive, and never so long without a message.
 				pace := time.NewTicker(idleAfter / 4)
 				defer pace.Stop()
+				var last time.Time
 				for range 8 {
+					last = time.Now()
 					send(t, near, wire.Text("still here"))
 					expect(t, far, near.Encode(wire.Text("still here")))
 					<-pace.C
 				}
-				j.inactive(t, time.Now().Add(-idleAfter/4))
+				j.inactive(t, last)
 			})
 		}
 	})
@@ -122,7 +124,9 @@ func TestInactivityOfLargeFrame(t *testing.T) {
 				near, far := j.from(end)
 				frame := near.Encode(wire.Binary(payload(size)))
 				pace := time.NewTicker(idleAfter / 4)
+				var last time.Time
 				for part := range 10 {
+					last = time.Now()
 					piece := frame[part*len(frame)/10 : (part+1)*len(frame)/10]
 					if _, err := near.Write(piece); err != nil {
 						t.Fatal(err)
@@ -131,7 +135,7 @@ func TestInactivityOfLargeFrame(t *testing.T) {
 					<-pace.C
 				}
 				pace.Stop()
-				j.inactive(t, time.Now().Add(-idleAfter/4))
+				j.inactive(t, last)
 			}
 		}
 	})
