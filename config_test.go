@@ -37,6 +37,11 @@ func TestMistakesAreNamed(t *testing.T) {
 		}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
 		{func(c *Config) {
 			forward(c)
+			c.PingInterval, c.PongTimeout, c.MaxInactivity = "2562047h", "2562047h", "2562047h"
+			c.MaxLifetime, c.WriteTimeout = "2562047h", "2562047h"
+		}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
+		{func(c *Config) {
+			forward(c)
 			c.Tunnel = true
 			c.PingInterval, c.PongTimeout, c.MaxInactivity, c.MaxLifetime = "1s", "1s", "1s", "1s"
 		}, "tunnel tunnel tunnel tunnel"},

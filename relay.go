@@ -146,13 +146,16 @@ func ping(s *session, f *flow) error {
 
 // rest waits for the bytes that f's source sends next, and returns how many have come. It
 // takes pongs to pings of ours itself. So an idle session keeps no more than the frame of
-// this function, and its heartbeats cost little. Meanwhile the pen is free.
+// this function, and its heartbeats cost little. The pen is free meanwhile, unless the
+// destination stands inside a frame.
 func rest(s *session, f *flow) (int, error) {
-	f.pen.Unlock()
-	defer f.pen.Lock()
 	pong := -1
-	if f.from.heart != nil && f.held == 0 && f.track.left == 0 {
-		pong = f.header + pingSize
+	if f.track.left == 0 {
+		f.pen.Unlock()
+		defer f.pen.Lock()
+		if f.from.heart != nil && f.held == 0 {
+			pong = f.header + pingSize
+		}
 	}
 	for {
 		n, err := f.from.reader.Read(f.buf[f.held:])

@@ -32,8 +32,12 @@ const (
 	maxDoubt = 250 * time.Millisecond
 )
 
-// least is the shortest time that a session can keep.
-const least = 10 * time.Millisecond
+// least and most are the shortest and the longest time that a session can keep. The longest
+// leaves room for sums.
+const (
+	least = 10 * time.Millisecond
+	most  = 100 * 365 * 24 * time.Hour
+)
 
 // limits parses the bounds of a session.
 func (m *mistakes) limits(c *Config) limits {
@@ -69,6 +73,9 @@ func (m *mistakes) period(key, value string) time.Duration {
 	d := m.duration(key, value)
 	if d > 0 && d < least {
 		m.add(key, "is %s, too short to be kept; the shortest is %v, 0 is off", value, least)
+	}
+	if d > most {
+		m.add(key, "is %s, longer than any session will last; 0 is off", value)
 	}
 	return d
 }
@@ -107,12 +114,8 @@ func (l limits) spreadLifetime() time.Duration {
 	if l.maxLifetime <= 0 {
 		return forever
 	}
-	tenth := int64(l.maxLifetime / 10)
-	spread := time.Duration(rand.Int63n(2*tenth + 1))
-	if spread > forever-l.maxLifetime {
-		return forever
-	}
-	return l.maxLifetime - time.Duration(tenth) + spread
+	tenth := l.maxLifetime / 10
+	return l.maxLifetime - tenth + time.Duration(rand.Int63n(int64(2*tenth)))
 }
 
 // firstBeat is when a session is first pinged: at a random time in the second half of the
@@ -145,9 +148,9 @@ func silence(x *side) *dismissal {
 	return &dismissal{"upstream heartbeat timeout", closeBadGateway, closeGoingAway, x}
 }
 
-// What follows is functions, not methods, with few calls and no defer on the way of a
-// heartbeat: in the interpreter a method call costs as much as twenty operations, and a
-// function call an allocation for each value in its body. See BENCHMARKS.
+// From here on there are functions where there could be methods, and no defer on the way
+// of a heartbeat: interpreted, a call of a method costs some five of a function, and either
+// allocates every value in the body of what is called.
 
 // startTimer has the session looked after until run stops the timer.
 func startTimer(s *session) {
@@ -186,8 +189,8 @@ func onTimer(s *session) {
 		if s.beat <= now {
 			s.beat = now + s.pingInterval
 		}
-		toClient = s.pingClient && lend(s, s.toClient, now)
-		toUpstream = s.pingUpstream && lend(s, s.toUpstream, now)
+		toClient = s.pingClient && lend(s.toClient, now)
+		toUpstream = s.pingUpstream && lend(s.toUpstream, now)
 	}
 	plan(s, now)
 	s.mu.Unlock()
@@ -265,7 +268,7 @@ func sendToLook(f *flow) {
 
 // lend has f's destination pinged. It takes the pen of a pump at rest, and is true; a pump
 // at work is to send the ping itself. Needs session.mu.
-func lend(s *session, f *flow, now time.Duration) bool {
+func lend(f *flow, now time.Duration) bool {
 	if !f.pen.TryLock() {
 		f.due = true
 		sendToLook(f)

@@ -210,33 +210,35 @@ func pongTaken(t *testing.T, j *joined, end string) {
 	}
 }
 
-// TestPingWaitsForFrame has a frame stop in the middle for several intervals: no ping comes before its end, and one does
-// right after it. Between two fragments one comes at once.
+// TestPingWaitsForFrame has a frame stop in the middle for several intervals, for so short that the gateway is still busy
+// with it, or for so long that it turns to other things: no ping comes before its end, and one does right after it.
 func TestPingWaitsForFrame(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			for _, size := range []int{500, 5000, 300000} {
-				t.Run(fmt.Sprint("to ", end, " of ", size), func(t *testing.T) {
-					j := newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end}).join(t)
-					near, far := j.from(end)
-					expectPing(t, near, end == "upstream")
-					frame := far.Encode(wire.Frame{Opcode: wire.OpBinary, Payload: payload(size)})
-					half := len(frame) / 2
-					if _, err := far.Write(frame[:half]); err != nil {
-						t.Fatal(err)
-					}
-					in := withoutOwnPings(near, nil) // one may come before the frame
-					got := make([]byte, len(frame))
-					if _, err := io.ReadFull(in, got[:half]); err != nil {
-						t.Fatal(err)
-					}
-					quiet(t, near, 4*beat)
-					if _, err := far.Write(frame[half:]); err != nil {
-						t.Fatal(err)
-					}
-					expect(t, near, frame[half:])
-					within(t, 0, func() { expectPing(t, near, end == "upstream") })
-				})
+				for name, writeTimeout := range map[string]string{"busy": "30s", "turned": (beat / 2).String()} {
+					t.Run(fmt.Sprint(name, " to ", end, " of ", size), func(t *testing.T) {
+						j := newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end, "writeTimeout": writeTimeout}).join(t)
+						near, far := j.from(end)
+						expectPing(t, near, end == "upstream")
+						frame := far.Encode(wire.Frame{Opcode: wire.OpBinary, Payload: payload(size)})
+						half := len(frame) / 2
+						if _, err := far.Write(frame[:half]); err != nil {
+							t.Fatal(err)
+						}
+						in := withoutOwnPings(near, nil) // one may come before the frame
+						got := make([]byte, len(frame))
+						if _, err := io.ReadFull(in, got[:half]); err != nil {
+							t.Fatal(err)
+						}
+						quiet(t, near, 4*beat)
+						if _, err := far.Write(frame[half:]); err != nil {
+							t.Fatal(err)
+						}
+						expect(t, near, frame[half:])
+						within(t, 0, func() { expectPing(t, near, end == "upstream") })
+					})
+				}
 			}
 		}
 	})
