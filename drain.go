@@ -2,7 +2,9 @@ package wsfw
 
 import (
 	"context"
+	"errors"
 	"math/rand"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -35,10 +37,19 @@ func shutdownOf(req *http.Request) context.Context {
 	if shutdown == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		server.RegisterOnShutdown(cancel)
+		if isShutDown(server) {
+			cancel() // it was too late for the other way
+		}
 		shutdowns[server] = ctx
 		shutdown = ctx
 	}
 	return shutdown
+}
+
+// isShutDown asks a server whether it has been shut down. It would serve on one more
+// listener otherwise, but this one has no socket and fails at once.
+func isShutDown(server *http.Server) bool {
+	return errors.Is(server.Serve(&net.TCPListener{}), http.ErrServerClosed)
 }
 
 // runUntil runs the session. When shutdown ends, it drains it: each at a random time within
