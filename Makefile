@@ -1,16 +1,18 @@
-# Each target installs what it needs, from Go's module proxy; the tools are pinned in
-# lint/go.mod, e2e/go.mod and e2e/traefik/go.mod.
+# Each target installs what it needs: from Go's module proxy, where the tools are pinned in
+# lint/go.mod, e2e/go.mod and e2e/traefik/go.mod; from npm, pinned in e2e/peers; and from Debian,
+# for which it has to be root, unless that is there already.
 
 GOLANGCI := lint/.bin/golangci-lint
 TRAPS    := lint/.bin/traps
 YAEGI    := e2e/.bin/yaegi
 TRAEFIK  := e2e/.bin/traefik
 DEMO     := e2e/.bin/demo
+PEERS    := e2e/peers/node_modules/.package-lock.json
 
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080
 
-.PHONY: demo demo-build demo-traefik test e2e soak fuzz lint fmt clean
+.PHONY: demo demo-build demo-traefik test e2e soak bench fuzz lint fmt clean packages
 
 ## demo: the plugin interpreted in an embedded host, an echo upstream, a page to try it from
 demo: demo-build
@@ -27,7 +29,7 @@ demo-build:
 ## test: everything that needs no Traefik
 # The race detector watches compiled code only: Yaegi resolves types lazily and without a lock.
 # The demo hosts the plugin interpreted.
-test: $(YAEGI) $(TRAPS)
+test: $(YAEGI) $(TRAPS) $(PEERS) packages
 	go test -race ./...
 	$(YAEGI) test .
 	cd lint && go test ./...
@@ -35,12 +37,17 @@ test: $(YAEGI) $(TRAPS)
 	cd e2e && WSFW_ENGINES=interpreted go test -count=1 -timeout 20m ./...
 
 ## e2e: the behaviour suite on its three engines, a real Traefik among them
-e2e: $(TRAEFIK)
+e2e: $(TRAEFIK) $(PEERS) packages
 	cd e2e && go test -count=1 -timeout 45m ./...
 
 ## soak: the same with its long runs
-soak: $(TRAEFIK)
+soak: $(TRAEFIK) $(PEERS) packages
 	cd e2e && WSFW_SOAK=1 go test -count=1 -timeout 4h ./...
+
+## bench: what idle sessions cost, with heartbeats and without, beside Traefik by itself
+bench: $(TRAEFIK)
+	go build -C e2e -o .bin/bench ./bench
+	e2e/.bin/bench $(BENCHFLAGS)
 
 ## fuzz: each fuzzer for FUZZTIME
 # Go's fuzzing may end with "context deadline exceeded" where its time is up (go.dev/issue/75804), so what
@@ -64,7 +71,7 @@ fmt: $(GOLANGCI)
 	cd lint && ../$(GOLANGCI) fmt ./...
 
 clean:
-	rm -rf lint/.bin e2e/.bin
+	rm -rf lint/.bin e2e/.bin e2e/peers/node_modules
 
 $(GOLANGCI): lint/go.mod
 	go build -C lint -o .bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -77,3 +84,12 @@ $(YAEGI): e2e/go.mod
 
 $(TRAEFIK): e2e/traefik/go.mod
 	go build -C e2e/traefik -o ../.bin/traefik github.com/traefik/traefik/v3/cmd/traefik
+
+$(PEERS): e2e/peers/package.json e2e/peers/package-lock.json
+	npm --prefix e2e/peers ci --no-audit --no-fund
+	touch $@
+
+# What the suite runs beside Go and Node: network namespaces, and a balancer.
+packages:
+	@command -v ip >/dev/null && command -v haproxy >/dev/null || { \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends iproute2 haproxy; }

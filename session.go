@@ -322,11 +322,12 @@ func (s *session) concludeBy(d *dismissal) bool {
 	if s.closing != nil || s.over {
 		return false
 	}
-	s.outcome = outcome{endedBy: gatewaySide, code: d.toClient, reason: d.reason}
+	s.outcome = outcome{endedBy: gatewaySide, reason: d.reason}
 	s.setClosing()
 	if s.tunnel {
 		return true
 	}
+	s.outcome.code = d.toClient
 	if d.lost != nil {
 		d.lost.lost = true
 	}

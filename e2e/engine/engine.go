@@ -28,6 +28,13 @@ type Setup struct {
 	// Empty means one made from the test's name.
 	Name string
 
+	// Host is the address of this machine that the gateway listens on. Empty means 127.0.0.1.
+	Host string
+
+	// Auth, where not empty, is the URL of a service that is asked, with the headers of each request, before the plugin
+	// is: Traefik's forwardAuth. It lets a request in by answering 200.
+	Auth string
+
 	// Wrap, where not nil, is put between the HTTP server and the plugin. In-process engines only.
 	Wrap func(http.Handler) http.Handler
 
@@ -51,6 +58,7 @@ type Gateway struct {
 	seen      map[string]int // by msg: how much of log Wait has been through
 	reload    func(t testing.TB, config map[string]any)
 	terminate func(t testing.TB)
+	restart   func() error
 }
 
 // Engine is one way to run the plugin.
@@ -80,6 +88,18 @@ func (g *Gateway) Reload(t testing.TB, config map[string]any) {
 func (g *Gateway) Terminate(t testing.TB) {
 	t.Helper()
 	g.terminate(t)
+}
+
+// Restart runs a terminated gateway anew once its process has exited, at the same address and with the configuration
+// that it had. It returns when that one serves. Only a dedicated Traefik can be restarted.
+func (g *Gateway) Restart(t testing.TB) {
+	t.Helper()
+	if g.restart == nil {
+		t.Fatal("this gateway has no process of its own to be restarted")
+	}
+	if err := g.restart(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // recordTimeout bounds the wait for a line of output. It is longer than any close handshake of the suite.
@@ -154,12 +174,18 @@ var (
 	notNameable = regexp.MustCompile(`[^a-z0-9]+`)
 )
 
-// prepare fills in the name and brings the options into the generic types that a YAML file yields.
+// loopback is where gateways listen that nobody from outside has to reach.
+const loopback = "127.0.0.1"
+
+// prepare fills in what a case has left open, and brings the options into the generic types that a YAML file yields.
 func (s Setup) prepare(t testing.TB) Setup {
 	t.Helper()
 	if s.Name == "" {
 		name := notNameable.ReplaceAllString(strings.ToLower(t.Name()), "-")
 		s.Name = fmt.Sprintf("%s-%d", strings.Trim(name, "-"), gateways.Add(1))
+	}
+	if s.Host == "" {
+		s.Host = loopback
 	}
 	s.Config = fromYAML(t, s.Config)
 	return s

@@ -62,7 +62,7 @@ func (e *local) Start(t testing.TB, s Setup) *Gateway {
 	if err := r.apply(s.Config); err != nil {
 		t.Fatalf("%s refuses the configuration: %v", e.name, err)
 	}
-	server := serve(t, r, s.Wrap)
+	server := serve(t, r, s)
 	return &Gateway{
 		Addr: server.Addr,
 		Name: s.Name,
@@ -103,7 +103,7 @@ func (e *local) route(t testing.TB, s Setup) *route {
 	if err != nil {
 		t.Fatalf("the service's URL: %v", err)
 	}
-	r := &route{name: s.Name, build: build, next: reverseProxy(next), cancel: func() {}}
+	r := &route{name: s.Name, auth: s.Auth, build: build, next: reverseProxy(next), cancel: func() {}}
 	t.Cleanup(func() { r.cancel() })
 	return r
 }
@@ -116,9 +116,39 @@ func reverseProxy(target *url.URL) http.Handler {
 	}}
 }
 
+// admission has next preceded by the service at a URL, as Traefik's forwardAuth does; by none where that is empty.
+func admission(auth string, next http.Handler) http.Handler {
+	if auth == "" {
+		return next
+	}
+	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		question, err := http.NewRequestWithContext(req.Context(), http.MethodGet, auth, nil)
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		question.Header = req.Header.Clone()
+		for _, name := range []string{"Connection", "Upgrade"} {
+			question.Header.Del(name)
+		}
+		resp, err := apiClient.Do(question)
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			rw.WriteHeader(resp.StatusCode)
+			return
+		}
+		next.ServeHTTP(rw, req)
+	})
+}
+
 // route is one router's middleware over all its configurations.
 type route struct {
 	name    string
+	auth    string // of the setup
 	build   builder
 	next    http.Handler
 	current atomic.Value // of served
@@ -137,7 +167,7 @@ func (r *route) apply(config map[string]any) error {
 	if err != nil {
 		return err
 	}
-	r.current.Store(served{handler})
+	r.current.Store(served{admission(r.auth, handler)})
 	return nil
 }
 
@@ -147,12 +177,12 @@ func (r *route) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 }
 
 // serve runs an HTTP server on a free port until the test ends; its Addr tells which.
-func serve(t testing.TB, handler http.Handler, wrap func(http.Handler) http.Handler) *http.Server {
+func serve(t testing.TB, handler http.Handler, s Setup) *http.Server {
 	t.Helper()
-	if wrap != nil {
-		handler = wrap(handler)
+	if s.Wrap != nil {
+		handler = s.Wrap(handler)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(s.Host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,10 @@ type Process struct {
 	// API is the base URL of Traefik's API and, below /debug/pprof/, of its profiles.
 	API string
 
+	host   string // of all its addresses
 	dir    string // working directory
+	binary string
+	log    *Log // for the plugin's output
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once the process is gone and all its output read
 
@@ -48,13 +51,16 @@ const (
 	// stopTimeout is shorter than Traefik's graceTimeOut: no case is waiting any more.
 	stopTimeout = 5 * time.Second
 
+	// exitTimeout is longer than Traefik's graceTimeOut: then it cuts what is left, and exits.
+	exitTimeout = 15 * time.Second
+
 	pollInterval = 10 * time.Millisecond
 )
 
-// startProcess runs the Traefik binary with the plugin in root and that many entry points. The plugin's output
-// goes to log.
-func startProcess(binary, root string, entryPoints int, log *Log) (*Process, error) {
-	addrs, err := freeAddrs(entryPoints + 1)
+// startProcess runs the Traefik binary with the plugin in root and that many entry points on host. The plugin's
+// output goes to log.
+func startProcess(binary, root, host string, entryPoints int, log *Log) (*Process, error) {
+	addrs, err := freeAddrs(host, entryPoints+1)
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +68,15 @@ func startProcess(binary, root string, entryPoints int, log *Log) (*Process, err
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{API: "http://" + addrs[0], dir: dir, exited: make(chan struct{})}
+	p := &Process{API: "http://" + addrs[0], host: host, dir: dir, binary: binary, log: log}
 	for i, addr := range addrs[1:] {
 		p.free = append(p.free, entryPoint{name: fmt.Sprintf("ep%d", i), addr: addr})
 	}
-	if err := p.launch(binary, root, addrs[0], log); err != nil {
+	if err := p.layOut(root, addrs[0]); err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	if err := p.launch(); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
@@ -77,19 +87,27 @@ func startProcess(binary, root string, entryPoints int, log *Log) (*Process, err
 	return p, nil
 }
 
-func (p *Process) launch(binary, root, api string, log *Log) error {
-	if err := p.layOut(root, api); err != nil {
-		return err
+// Restart runs the process anew once it has exited: in the same directory, on the same addresses. It does not wait
+// until that serves.
+func (p *Process) Restart() error {
+	select {
+	case <-p.exited:
+	case <-time.After(exitTimeout):
+		return fmt.Errorf("the process does not exit within %v", exitTimeout)
 	}
+	return p.launch()
+}
+
+func (p *Process) launch() error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	p.cmd = exec.Command(binary, "--configFile=static.yml")
+	p.cmd = exec.Command(p.binary, "--configFile=static.yml")
 	p.cmd.Dir = p.dir
 	p.cmd.Stdout = w
 	p.cmd.Stderr = w
-	dieWithParent(p.cmd)
+	DieWithParent(p.cmd)
 	err = p.cmd.Start()
 	w.Close()
 	if err != nil {
@@ -97,15 +115,16 @@ func (p *Process) launch(binary, root, api string, log *Log) error {
 		return err
 	}
 	p.Pid = p.cmd.Process.Pid
-	go p.watch(r, log)
+	p.exited = make(chan struct{})
+	go p.watch(r)
 	return nil
 }
 
 // watch reads the process's output until its end. What is not the plugin's is Traefik's own log.
-func (p *Process) watch(output io.ReadCloser, log *Log) {
+func (p *Process) watch(output io.ReadCloser) {
 	defer close(p.exited)
 	defer output.Close()
-	collect(output, log, os.Stderr)
+	collect(output, p.log, os.Stderr)
 	_ = p.cmd.Wait() // that Traefik has ended is told by exited; its status does not matter
 }
 
@@ -173,14 +192,14 @@ func staticEntryPoint(addr string) object {
 	}
 }
 
-// freeAddrs finds n addresses on which nobody listens. Their ports lie below those from which kernels serve
+// freeAddrs finds n addresses of host on which nobody listens. Their ports lie below those from which kernels serve
 // outgoing connections, so that no client of the suite takes one before Traefik does.
-func freeAddrs(n int) ([]string, error) {
+func freeAddrs(host string, n int) ([]string, error) {
 	const lowest, end = 12000, 32000
 	start := lowest + rand.IntN(end-lowest)
 	var addrs []string
 	for i := 0; i < end-lowest && len(addrs) < n; i++ {
-		addr := fmt.Sprintf("127.0.0.1:%d", lowest+(start-lowest+i)%(end-lowest))
+		addr := fmt.Sprintf("%s:%d", host, lowest+(start-lowest+i)%(end-lowest))
 		listener, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue

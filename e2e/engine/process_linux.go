@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// dieWithParent has the kernel end the process with this one: a test binary that runs into its time-out has no
+// DieWithParent has the kernel end the process with this one: a test binary that runs into its time-out has no
 // chance to.
-func dieWithParent(cmd *exec.Cmd) {
+func DieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -4,5 +4,5 @@ package engine
 
 import "os/exec"
 
-// dieWithParent does nothing where the kernel offers no such tie.
-func dieWithParent(*exec.Cmd) {}
+// DieWithParent does nothing where the kernel offers no such tie.
+func DieWithParent(*exec.Cmd) {}

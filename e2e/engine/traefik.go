@@ -68,11 +68,11 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	if s.Wrap != nil {
 		t.Fatal("Setup.Wrap: nothing can be put between Traefik's server and the plugin")
 	}
-	f, process := e.file(t, s.prepare(t), s.Dedicated)
+	f, process := e.file(t, s.prepare(t))
 	if err := f.apply(f.setup.Config); err != nil {
 		t.Fatalf("traefik refuses the configuration: %v", err)
 	}
-	return &Gateway{
+	gateway := &Gateway{
 		Addr:    f.entryPoint.addr,
 		Name:    f.setup.Name,
 		Process: process,
@@ -94,12 +94,16 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 			}
 		},
 	}
+	if s.Dedicated {
+		gateway.restart = f.restart
+	}
+	return gateway
 }
 
 // Refuses implements [Engine].
 func (e *traefik) Refuses(t testing.TB, config map[string]any) string {
 	t.Helper()
-	f, _ := e.file(t, Setup{Config: config, Next: unusedNext}.prepare(t), false)
+	f, _ := e.file(t, Setup{Config: config, Next: unusedNext}.prepare(t))
 	err := f.apply(f.setup.Config)
 	if err == nil {
 		t.Fatalf("traefik accepts the configuration %v", config)
@@ -108,15 +112,15 @@ func (e *traefik) Refuses(t testing.TB, config map[string]any) string {
 }
 
 // file reserves an entry point for the rest of the test, and the dynamic configuration file to go with it.
-func (e *traefik) file(t testing.TB, s Setup, dedicated bool) (*dynamicFile, *Process) {
+func (e *traefik) file(t testing.TB, s Setup) (*dynamicFile, *Process) {
 	t.Helper()
-	process, ep, err := e.reserve(dedicated)
+	process, ep, err := e.reserve(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &dynamicFile{process: process, entryPoint: ep, setup: s}
 	t.Cleanup(func() {
-		if dedicated {
+		if s.Dedicated {
 			process.Stop()
 		} else if err := f.remove(); err != nil {
 			t.Errorf("removing the router: %v", err)
@@ -128,25 +132,28 @@ func (e *traefik) file(t testing.TB, s Setup, dedicated bool) (*dynamicFile, *Pr
 }
 
 // reserve finds a free entry point, and starts a process where there is none.
-func (e *traefik) reserve(dedicated bool) (*Process, entryPoint, error) {
-	if dedicated {
-		return e.grow(1)
+func (e *traefik) reserve(s Setup) (*Process, entryPoint, error) {
+	if s.Dedicated {
+		return e.grow(s.Host, 1)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, p := range e.shared {
+		if p.host != s.Host {
+			continue
+		}
 		if ep, ok := p.take(); ok {
 			return p, ep, nil
 		}
 	}
-	p, ep, err := e.grow(poolSize)
+	p, ep, err := e.grow(s.Host, poolSize)
 	if err == nil {
 		e.shared = append(e.shared, p)
 	}
 	return p, ep, err
 }
 
-func (e *traefik) grow(entryPoints int) (*Process, entryPoint, error) {
+func (e *traefik) grow(host string, entryPoints int) (*Process, entryPoint, error) {
 	binary, err := e.binary()
 	if err != nil {
 		return nil, entryPoint{}, err
@@ -155,7 +162,7 @@ func (e *traefik) grow(entryPoints int) (*Process, entryPoint, error) {
 	if err != nil {
 		return nil, entryPoint{}, err
 	}
-	p, err := startProcess(binary, root, entryPoints, e.log)
+	p, err := startProcess(binary, root, host, entryPoints, e.log)
 	if err != nil {
 		return nil, entryPoint{}, err
 	}
@@ -204,7 +211,19 @@ func (f *dynamicFile) apply(config map[string]any) error {
 		return errors.New(strings.Join(state.Error, "\n"))
 	}
 	// Traefik switches one entry point after the other: the API's may be ahead of ours.
+	return f.awaitServed()
+}
+
+func (f *dynamicFile) awaitServed() error {
 	return f.process.await(func() bool { return f.probe() == http.StatusOK })
+}
+
+// restart runs the process anew, with the version that it has.
+func (f *dynamicFile) restart() error {
+	if err := f.process.Restart(); err != nil {
+		return err
+	}
+	return f.awaitServed()
 }
 
 // probe asks the entry point whether it serves this version: 200 if so, 404 if not.
@@ -232,18 +251,28 @@ func (f *dynamicFile) path() string {
 func (f *dynamicFile) content(config map[string]any) object {
 	name, entryPoints := f.setup.Name, []string{f.entryPoint.name}
 	servers := []object{{"url": f.setup.Next}}
+	middlewares := object{name: object{"plugin": object{"wsfw": config}}}
+	use := []string{name}
+	if config == nil {
+		use = nil // and Traefik never builds a middleware that no router uses
+	}
+	if f.setup.Auth != "" {
+		auth := name + "-auth"
+		middlewares[auth] = object{"forwardAuth": object{"address": f.setup.Auth}}
+		use = append([]string{auth}, use...)
+	}
 	return object{"http": object{
 		"routers": object{
 			f.router(): object{
 				"rule": "PathPrefix(`/`)", "entryPoints": entryPoints,
-				"middlewares": []string{name}, "service": name,
+				"middlewares": use, "service": name,
 			},
 			f.router() + "-ready": object{
 				"rule": "Path(`" + readyPath + f.router() + "`)", "entryPoints": entryPoints,
 				"service": "ping@internal",
 			},
 		},
-		"middlewares": object{name: object{"plugin": object{"wsfw": config}}},
+		"middlewares": middlewares,
 		"services":    object{name: object{"loadBalancer": object{"servers": servers}}},
 	}}
 }
