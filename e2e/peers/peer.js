@@ -1,0 +1,81 @@
+// A WebSocket peer on the library ws, for one session at a time: a client of a gateway, or its upstream.
+//
+//   node peer.js [--mute] [--echo] --connect ws://host:port/path
+//   node peer.js [--mute] [--echo] --listen host
+//
+// What happens goes to standard output, one JSON object a line. Commands come by standard input in the same form, and
+// its end ends the peer:
+//
+//   {"do":"say","text":"…"}
+//   {"do":"ping","payload":"<hex>"}
+//   {"do":"close","code":1000,"reason":"…"}
+
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { WebSocket, WebSocketServer } from "ws";
+
+const { values: flags } = parseArgs({
+  options: {
+    connect: { type: "string" },
+    listen: { type: "string" },
+    mute: { type: "boolean", default: false }, // answers no pings
+    echo: { type: "boolean", default: false }, // sends every message back
+  },
+});
+
+let session; // the latest one
+
+function tell(event, details) {
+  process.stdout.write(JSON.stringify({ event, ...details }) + "\n");
+}
+
+// follow tells all that happens in a session. ws tells of a close only when the connection has ended, too.
+function follow(socket) {
+  session = socket;
+  socket.on("message", (data, binary) => {
+    tell("message", binary ? { payload: data.toString("hex") } : { text: data.toString() });
+    if (flags.echo) socket.send(data, { binary });
+  });
+  socket.on("ping", (data) => tell("ping", { payload: data.toString("hex") }));
+  socket.on("pong", (data) => tell("pong", { payload: data.toString("hex") }));
+  socket.on("error", (error) => tell("error", { text: error.message }));
+  socket.on("close", (code, reason) => {
+    tell("close", { code, reason: reason.toString() });
+    tell("end");
+  });
+}
+
+const commands = {
+  say: ({ text }) => session.send(text),
+  ping: ({ payload }) => session.ping(Buffer.from(payload, "hex")),
+  close: ({ code, reason }) => session.close(code, reason),
+};
+
+function obey(line) {
+  const command = JSON.parse(line);
+  commands[command.do](command);
+}
+
+function listen(host) {
+  const server = new WebSocketServer({ host, port: 0, autoPong: !flags.mute });
+  server.on("listening", () => tell("listening", { port: server.address().port }));
+  server.on("error", (error) => tell("error", { text: error.message }));
+  server.on("connection", (socket) => {
+    follow(socket);
+    tell("open");
+  });
+}
+
+function connect(url) {
+  const socket = new WebSocket(url, { autoPong: !flags.mute });
+  socket.on("open", () => tell("open"));
+  follow(socket);
+}
+
+createInterface({ input: process.stdin }).on("line", obey).on("close", () => process.exit());
+
+if (flags.connect) {
+  connect(flags.connect);
+} else {
+  listen(flags.listen);
+}
