@@ -65,10 +65,7 @@ func (s *session) runUntil(shutdown context.Context) {
 
 // drain has the session dismissed at a random time within drainTimeout.
 func (s *session) drain() {
-	wait := time.Duration(0)
-	if s.drainTimeout > 0 {
-		wait = time.Duration(rand.Int63n(int64(s.drainTimeout)))
-	}
+	wait := random(s.drainTimeout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -78,4 +75,12 @@ func (s *session) drain() {
 		defer recovered(s)
 		s.dismiss(restarting)
 	})
+}
+
+// random is some time from 0 on and below d, 0 where d is.
+func random(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return time.Duration(rand.Int63n(int64(d)))
 }

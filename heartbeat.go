@@ -27,6 +27,7 @@ type heartbeat struct {
 
 	// Of whoever holds the pen of the flow to the side.
 	frame []byte // the latest ping
+	pad   []byte // its masking key, over and over
 	pings int64
 
 	// Of the pump from the side.
@@ -38,7 +39,7 @@ type heartbeat struct {
 
 // newHeartbeat is the heartbeat of a side that is about to be pinged.
 func newHeartbeat(toUpstream bool) *heartbeat {
-	h := &heartbeat{masks: toUpstream, payload: make([]byte, pingSize), scratch: make([]byte, pingSize)}
+	h := &heartbeat{masks: toUpstream, payload: make([]byte, pingSize), pad: make([]byte, pingSize), scratch: make([]byte, pingSize)}
 	// The error is always nil on the platforms that Traefik runs on.
 	_, _ = rand.Read(h.payload[:tokenSize])
 	h.frame = controlFrame(opPing, h.payload, toUpstream)
@@ -48,22 +49,6 @@ func newHeartbeat(toUpstream bool) *heartbeat {
 // token is what the payload of each ping begins with.
 func (h *heartbeat) token() []byte {
 	return h.payload[:tokenSize]
-}
-
-// pingFrame is the frame of the ping that was stamped, masked under a fresh key where it goes
-// upstream (RFC 6455 section 5.3). Needs the pen.
-func pingFrame(h *heartbeat) []byte {
-	if !h.masks {
-		copy(h.frame[2:], h.payload)
-		return h.frame
-	}
-	key := h.frame[2 : 2+maskSize]
-	_, _ = rand.Read(key)
-	for at := 2 + maskSize; at < len(h.frame); at += maskSize {
-		copy(h.frame[at:], key)
-	}
-	subtle.XORBytes(h.frame[2+maskSize:], h.frame[2+maskSize:], h.payload)
-	return h.frame
 }
 
 // isLatest reports whether a frame of the length of a pong of ours is that to the latest
@@ -125,7 +110,7 @@ func (s *session) pulses() *pulses {
 	if s.pingInterval <= 0 {
 		return nil
 	}
-	return &pulses{Client: s.toClient.to.heart.pulse(), Upstream: s.toUpstream.to.heart.pulse()}
+	return &pulses{Client: s.client.heart.pulse(), Upstream: s.upstream.heart.pulse()}
 }
 
 // pulse is the heartbeat for the record, nil where the side was not pinged.

@@ -38,32 +38,39 @@ func TestRoundTripsMadeUp(t *testing.T) {
 }
 
 func TestPingFrames(t *testing.T) {
-	for _, toUpstream := range []bool{false, true} {
-		h := newHeartbeat(toUpstream)
-		x := &side{heart: h}
-		var before []byte
+	s := restingSession(limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true})
+	for _, f := range s.flows {
+		toUpstream := f.to.name == upstreamSide
+		h, peer := f.to.heart, f.to.conn.(*script)
+		size := len(controlFrame(opPing, h.payload, toUpstream))
 		for i := 1; i < 4; i++ {
-			stamp(x, time.Duration(i))
-			got := append([]byte(nil), pingFrame(h)...)
-			if got[0] != finBit|opPing || len(got) != len(controlFrame(opPing, h.payload, toUpstream)) || (got[1] >= maskBit) != toUpstream {
+			stamp(s, f.to, time.Duration(i))
+			if err := ping(s, f); err != nil {
+				t.Fatal(err)
+			}
+			got := peer.written()[(i-1)*size:]
+			if len(got) != size || got[0] != finBit|opPing || (got[1] >= maskBit) != toUpstream {
 				t.Fatalf("a ping is %x", got)
 			}
 			if payload := controlPayload(got); !bytes.Equal(payload, h.payload) || sentAt(payload) != time.Duration(i) {
 				t.Errorf("a ping's payload is %x, want %x", payload, h.payload)
 			}
-			if bytes.Equal(got[2:6], before) && toUpstream {
-				t.Errorf("the masking key %x was used twice", before)
+			if i > 1 && toUpstream && bytes.Equal(got[2:6], peer.written()[(i-2)*size+2:][:4]) {
+				t.Errorf("the masking key %x is used twice", got[2:6])
 			}
-			before = got[2:6]
+		}
+		if f.to.pinged != 1 || h.pings != 3 {
+			t.Errorf("the first unanswered ping was sent at %v, of %d", f.to.pinged, h.pings)
 		}
 	}
 }
 
 func TestLatestPong(t *testing.T) {
+	s := restingSession(limits{})
 	for _, toUpstream := range []bool{false, true} {
 		h := newHeartbeat(toUpstream)
 		x := &side{heart: h}
-		stamp(x, 7)
+		stamp(s, x, 7)
 		pong := controlFrame(opPong, h.payload, !toUpstream)
 		if !isLatest(h, pong) {
 			t.Errorf("%x is not known", pong)
@@ -75,7 +82,7 @@ func TestLatestPong(t *testing.T) {
 				t.Errorf("with byte %d changed it is known all the same", at)
 			}
 		}
-		stamp(x, 8)
+		stamp(s, x, 8)
 		if isLatest(h, pong) {
 			t.Error("after another ping it is still known")
 		}
@@ -84,7 +91,7 @@ func TestLatestPong(t *testing.T) {
 
 func TestTokensDiffer(t *testing.T) {
 	s := newSession(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plain, &settings{limits: limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true}}, nil)
-	client, upstream := s.toUpstream.from.heart.token(), s.toUpstream.to.heart.token()
+	client, upstream := s.client.heart.token(), s.upstream.heart.token()
 	if len(client) != tokenSize || bytes.Equal(client, upstream) {
 		t.Errorf("tokens %x and %x", client, upstream)
 	}

@@ -37,14 +37,12 @@ type flow struct {
 
 	// Guarded by session.mu; the pump alone writes idle, looked and what follows it. Times
 	// count from the session's start.
-	idle    bool          // the pump is at rest
-	due     bool          // a ping of ours is to be sent by the pump
-	looked  time.Duration // when the pump last looked up
-	heard   time.Duration // when it last found that its source had sent something
-	doubted time.Duration // the ping for which the source is listened to for the last time
-	passed  int64         // of bytes, at the last look
-	data    int64         // of those, what was no ping or pong
-	taken   int64         // of absorbed, at the last look
+	idle   bool          // the pump is at rest
+	due    bool          // a ping of ours is to be sent by the pump
+	looked time.Duration // when the pump last looked up
+	passed int64         // of bytes, at the last look
+	data   int64         // of those, what was no ping or pong
+	taken  int64         // of absorbed, at the last look
 
 	buf   []byte  // small, or *lent
 	small []byte  // smallBuffer bytes, for as long as the session
@@ -129,19 +127,6 @@ func work(s *session, f *flow) (readErr, writeErr error) {
 	}
 	rouse(s, f)
 	return relay(f, n, err)
-}
-
-// ping sends the ping that was stamped to f's destination, which stands between two frames.
-func ping(s *session, f *flow) error {
-	x := f.to
-	if s.writeTimeout > 0 {
-		_ = x.conn.SetWriteDeadline(s.started.Add(x.heart.sent + s.writeTimeout + s.tick))
-	}
-	_, err := x.conn.Write(pingFrame(x.heart))
-	if err == nil {
-		x.heart.pings++
-	}
-	return err
 }
 
 // rest waits for the bytes that f's source sends next, and returns how many have come. It

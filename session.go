@@ -34,11 +34,13 @@ type side struct {
 	lost          bool          // it will not answer any more
 	farewell      []byte        // a close frame of ours, for the pump to this side to send
 	pinged        time.Duration // when it was sent the first ping that it has not answered, since the start; 0 is none
+	pongBy        time.Duration // until when it owes us a sign of life for that
+	doubted       bool          // that time has been put off for the last time
 }
 
 // newSide makes a side of conn; early is what conn has already given.
 func newSide(name string, conn net.Conn, early []byte) *side {
-	s := &side{name: name, conn: conn, reader: conn}
+	s := &side{name: name, conn: conn, reader: conn, pongBy: forever}
 	if len(early) > 0 {
 		s.reader = io.MultiReader(bytes.NewReader(early), conn)
 	}
@@ -75,19 +77,21 @@ type session struct {
 	started     time.Time
 	lifetime    time.Duration // when it ends at the latest, since the start
 
-	toUpstream *flow                             // run's own goroutine
-	toClient   *flow                             // a goroutine of its own
-	flows      []*flow                           // both
-	report     func(message string, cause error) // to the log
+	toUpstream *flow   // run's own goroutine
+	toClient   *flow   // a goroutine of its own
+	flows      []*flow // both
+
+	client, upstream *side
+	report           func(message string, cause error) // to the log
 
 	directions sync.WaitGroup // that are still carried
 	cutting    sync.Once      // closes both connections
 
 	mu       sync.Mutex
-	active   time.Duration // when a look last found that data had been passed on, since the start
+	idleBy   time.Duration // when the session has been inactive for too long, since the start
 	beat     time.Duration // when both sides are pinged next
-	check    time.Duration // when something else may be due
-	next     time.Duration // when timer fires
+	check    time.Duration // when something else may be due,
+	calm     time.Duration // and when, once the pongs that are awaited have come
 	timer    *time.Timer   // looks after the session; nil where nothing is ever due
 	over     bool          // both connections are closed, or about to be
 	closing  *time.Timer   // cuts the session when closing takes too long; nil until it closes
@@ -108,6 +112,9 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 		toUpstream: newFlow(client, upstream, rules, true),
 		toClient:   newFlow(upstream, client, rules, false),
 		report:     report,
+		client:     client,
+		upstream:   upstream,
+		idleBy:     later(0, set.limits.maxInactivity),
 	}
 	s.flows = []*flow{s.toUpstream, s.toClient}
 	client.back, upstream.back = upstream, client
@@ -331,9 +338,8 @@ func (s *session) concludeBy(d *dismissal) bool {
 	if d.lost != nil {
 		d.lost.lost = true
 	}
-	client, upstream := s.toUpstream.from, s.toUpstream.to
-	s.entrust(client, closeFrame(d.toClient, d.reason, false))
-	s.entrust(upstream, closeFrame(d.toUpstream, d.reason, true))
+	s.entrust(s.client, closeFrame(d.toClient, d.reason, false))
+	s.entrust(s.upstream, closeFrame(d.toUpstream, d.reason, true))
 	return true
 }
 
@@ -369,19 +375,18 @@ func (s *session) mark(flags ...*bool) {
 	for _, flag := range flags {
 		*flag = true
 	}
-	client, upstream := s.toUpstream.from, s.toUpstream.to
-	byeClient, byeUpstream := client.parted(), upstream.parted()
-	settled := client.settled() && upstream.settled()
+	byeClient, byeUpstream := s.client.parted(), s.upstream.parted()
+	settled := s.client.settled() && s.upstream.settled()
 	s.mu.Unlock()
 	if settled {
 		s.cut()
 		return
 	}
 	if byeClient {
-		closeQuietly(client.conn)
+		closeQuietly(s.client.conn)
 	}
 	if byeUpstream {
-		closeQuietly(upstream.conn)
+		closeQuietly(s.upstream.conn)
 	}
 }
 
@@ -418,8 +423,8 @@ func (s *session) cut() {
 	s.over = true
 	s.mu.Unlock()
 	s.cutting.Do(func() {
-		closeQuietly(s.toUpstream.from.conn)
-		closeQuietly(s.toUpstream.to.conn)
+		closeQuietly(s.client.conn)
+		closeQuietly(s.upstream.conn)
 	})
 }
 

@@ -1,8 +1,9 @@
 package wsfw
 
 import (
+	"crypto/rand"
+	"crypto/subtle"
 	"encoding/binary"
-	"math/rand"
 	"time"
 )
 
@@ -27,8 +28,8 @@ const (
 	// forever is when something is due that is not. Times count from a session's start.
 	forever = time.Duration(1<<63 - 1)
 
-	// maxDoubt bounds lastChance: as long as a process that has stood still may need to hear what
-	// came meanwhile.
+	// maxDoubt bounds lastChance: as long as a process that has stood still may need to hear
+	// what came meanwhile.
 	maxDoubt = 250 * time.Millisecond
 )
 
@@ -96,6 +97,14 @@ func (l limits) workTick() time.Duration {
 	return tick
 }
 
+// later is d after a time, and forever where d is off.
+func later(at, d time.Duration) time.Duration {
+	if d <= 0 {
+		return forever
+	}
+	return at + d
+}
+
 // lastChance is how long a side that owes a pong is listened to once more before it is given up.
 func (l limits) lastChance() time.Duration {
 	chance := l.pongTimeout / 8
@@ -115,7 +124,7 @@ func (l limits) spreadLifetime() time.Duration {
 		return forever
 	}
 	tenth := l.maxLifetime / 10
-	return l.maxLifetime - tenth + time.Duration(rand.Int63n(int64(2*tenth)))
+	return l.maxLifetime - tenth + random(2*tenth)
 }
 
 // firstBeat is when a session is first pinged: at a random time in the second half of the
@@ -124,7 +133,7 @@ func (l limits) firstBeat() time.Duration {
 	if l.pingInterval <= 0 {
 		return forever
 	}
-	return l.pingInterval - time.Duration(rand.Int63n(int64(l.pingInterval/2)))
+	return l.pingInterval - random(l.pingInterval/2)
 }
 
 // dismissal is why wsfw ends a session by itself, and the codes that it does so with.
@@ -156,7 +165,7 @@ func silence(x *side) *dismissal {
 func startTimer(s *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tunnel || s.beat == forever && s.lifetime == forever && s.maxInactivity <= 0 {
+	if s.tunnel || s.beat == forever && s.lifetime == forever && s.idleBy == forever {
 		return
 	}
 	s.timer = time.AfterFunc(forever, func() {
@@ -189,8 +198,8 @@ func onTimer(s *session) {
 		if s.beat <= now {
 			s.beat = now + s.pingInterval
 		}
-		toClient = s.pingClient && lend(s.toClient, now)
-		toUpstream = s.pingUpstream && lend(s.toUpstream, now)
+		toClient = s.pingClient && lend(s, s.toClient, now)
+		toUpstream = s.pingUpstream && lend(s, s.toUpstream, now)
 	}
 	plan(s, now)
 	s.mu.Unlock()
@@ -208,23 +217,23 @@ func reasonToEnd(s *session, now time.Duration) *dismissal {
 	if now >= s.lifetime {
 		return lifetimeReached
 	}
-	if s.maxInactivity > 0 && now-s.active >= s.maxInactivity && haveLooked(s, s.active+s.maxInactivity) {
+	if now >= s.idleBy && haveLooked(s) {
 		return inactive
 	}
 	for _, f := range s.flows {
-		if f.from.pinged > 0 && isSilent(s, f, now) {
+		if now >= f.from.pongBy && isSilent(s, f, now) {
 			return silence(f.from)
 		}
 	}
 	return nil
 }
 
-// haveLooked reports whether what both pumps have passed on is known as of that time. A pump
-// at work that has not looked up since is sent to. Needs session.mu.
-func haveLooked(s *session, since time.Duration) bool {
+// haveLooked reports whether it is known of both pumps what they have passed on until
+// idleBy. A pump at work that has not looked up since is sent to. Needs session.mu.
+func haveLooked(s *session) bool {
 	all := true
 	for _, f := range s.flows {
-		if !f.idle && f.looked < since {
+		if !f.idle && f.looked < s.idleBy {
 			sendToLook(f)
 			all = false
 		}
@@ -232,33 +241,20 @@ func haveLooked(s *session, since time.Duration) bool {
 	return all
 }
 
-// isSilent reports whether f's source, which has been pinged, is dead. It has been listened
-// to once more since it was first overdue, so that what came while the whole process stood
-// still is heard. Needs session.mu.
+// isSilent reports whether f's source, which owes us a sign of life, is dead. It is listened
+// to once more when it is first found to be overdue, so that what came while the whole
+// process stood still is heard. Needs session.mu.
 func isSilent(s *session, f *flow, now time.Duration) bool {
-	if now < pongDue(s, f) {
-		return false
-	}
 	if !f.idle && f.looked < now {
 		sendToLook(f)
 		return false
 	}
-	if f.doubted == f.from.pinged {
+	if f.from.doubted {
 		return true
 	}
-	f.doubted = f.from.pinged
+	f.from.doubted = true
+	f.from.pongBy = now + s.doubt
 	return false
-}
-
-// pongDue is until when f's source, which has been pinged, may be silent. Needs session.mu.
-func pongDue(s *session, f *flow) time.Duration {
-	if s.pongTimeout <= 0 {
-		return forever
-	}
-	if f.from.pinged > f.heard {
-		return f.from.pinged + s.pongTimeout
-	}
-	return f.heard + s.pongTimeout
 }
 
 // sendToLook wakes the pump of f. Needs session.mu.
@@ -268,24 +264,40 @@ func sendToLook(f *flow) {
 
 // lend has f's destination pinged. It takes the pen of a pump at rest, and is true; a pump
 // at work is to send the ping itself. Needs session.mu.
-func lend(f *flow, now time.Duration) bool {
+func lend(s *session, f *flow, now time.Duration) bool {
 	if !f.pen.TryLock() {
 		f.due = true
 		sendToLook(f)
 		return false
 	}
-	stamp(f.to, now)
+	stamp(s, f.to, now)
 	return true
 }
 
 // stamp notes that x is being pinged, and makes the payload for it. Needs session.mu and
 // the pen of the flow to x.
-func stamp(x *side, now time.Duration) {
+func stamp(s *session, x *side, now time.Duration) {
 	if x.pinged == 0 {
 		x.pinged = now
+		owe(s, x, now)
 	}
-	x.heart.sent = now
-	binary.BigEndian.PutUint64(x.heart.payload[tokenSize:], uint64(now))
+	h := x.heart
+	h.sent = now
+	binary.BigEndian.PutUint64(h.payload[tokenSize:], uint64(now))
+}
+
+// owe has x owe us a sign of life, which it has not given since. Needs session.mu.
+func owe(s *session, x *side, since time.Duration) {
+	if s.pongTimeout > 0 {
+		x.pongBy = since + s.pongTimeout
+		x.doubted = false
+	}
+}
+
+// alive notes that x owes us nothing. Needs session.mu.
+func alive(x *side) {
+	x.pinged = 0
+	x.pongBy = forever
 }
 
 // pingAtRest pings f's destination with the pen that its pump, at rest, has lent.
@@ -296,39 +308,57 @@ func pingAtRest(s *session, f *flow) {
 	f.pen.Unlock()
 }
 
-// plan has onTimer run when the next thing is due. Needs session.mu.
-func plan(s *session, now time.Duration) {
-	check := s.lifetime
-	if s.maxInactivity > 0 {
-		check = sooner(check, s.active+s.maxInactivity, now+s.tick, now)
+// ping sends the ping that was stamped to f's destination, which stands between two frames.
+// Towards the upstream it is masked under a fresh key (RFC 6455 section 5.3). Needs the pen.
+func ping(s *session, f *flow) error {
+	h, conn := f.to.heart, f.to.conn
+	if h.masks {
+		_, _ = rand.Read(h.pad[:maskSize])
+		copy(h.pad[maskSize:], h.pad[:maskSize])
+		copy(h.pad[2*maskSize:], h.pad[:2*maskSize])
+		copy(h.frame[2:], h.pad[:maskSize])
+		subtle.XORBytes(h.frame[2+maskSize:], h.payload, h.pad)
+	} else {
+		copy(h.frame[2:], h.payload)
 	}
-	if s.pongTimeout > 0 {
-		if s.toUpstream.from.pinged > 0 {
-			check = sooner(check, pongDue(s, s.toUpstream), now+s.doubt, now)
-		}
-		if s.toClient.from.pinged > 0 {
-			check = sooner(check, pongDue(s, s.toClient), now+s.doubt, now)
-		}
+	if s.writeTimeout > 0 {
+		_ = conn.SetWriteDeadline(s.started.Add(h.sent + s.writeTimeout + s.tick))
 	}
-	s.check = check
-	if s.beat < check {
-		check = s.beat
-	}
-	s.next = check
-	if s.timer != nil && check < forever {
-		s.timer.Reset(check - now)
-	}
+	_, err := conn.Write(h.frame)
+	h.pings++
+	return err
 }
 
-// sooner is the sooner of two times, where what is due already comes again at a later one.
-func sooner(check, due, again, now time.Duration) time.Duration {
-	if due <= now {
-		due = again
+// plan has onTimer run when the next thing is due. What is due already waits for the look
+// of a pump at work, and comes again if that does not settle it. Needs session.mu.
+func plan(s *session, now time.Duration) {
+	check := s.lifetime
+	if s.idleBy < check {
+		check = s.idleBy
 	}
-	if due < check {
-		return due
+	s.calm = check
+	if s.client.pongBy < check {
+		check = s.client.pongBy
 	}
-	return check
+	if s.upstream.pongBy < check {
+		check = s.upstream.pongBy
+	}
+	if check <= now {
+		check = now + maxDoubt
+	}
+	s.check = check
+	setTimer(s, now)
+}
+
+// setTimer has onTimer run at the next beat or check. Needs session.mu.
+func setTimer(s *session, now time.Duration) {
+	next := s.beat
+	if s.check < next {
+		next = s.check
+	}
+	if s.timer != nil && next < forever {
+		s.timer.Reset(next - now)
+	}
 }
 
 // look is what a pump does at its start, at every tick while it is at work, and when it is
@@ -361,17 +391,16 @@ func glance(s *session, f *flow) (end *dismissal, farewell []byte) {
 func observe(s *session, f *flow, now time.Duration) {
 	if data := f.bytes - f.track.control; data != f.data {
 		f.data = data
-		s.active = now
+		s.idleBy = later(now, s.maxInactivity)
 	}
 	f.idle = f.bytes == f.passed
 	if !f.idle || f.absorbed != f.taken {
 		f.passed, f.taken = f.bytes, f.absorbed
-		f.heard = now
-		// What has come since the last look has come after a ping that is older than that. One
-		// that is younger may be unanswered yet.
-		h := f.from.heart
-		if h != nil && (f.from.pinged <= f.looked || f.from.pinged <= h.answered) {
-			f.from.pinged = 0
+		x := f.from
+		if x.pinged > f.looked && x.pinged > x.heart.answered {
+			owe(s, x, now) // what has come may have come before the ping: no answer yet, but life
+		} else {
+			alive(x)
 		}
 	}
 	f.looked = now
@@ -388,7 +417,7 @@ func takeDue(s *session, f *flow, now time.Duration) {
 		f.idle = false // the pump has something to do yet
 	}
 	if f.pinging {
-		stamp(f.to, now)
+		stamp(s, f.to, now)
 		plan(s, now)
 	}
 }
@@ -422,8 +451,7 @@ func rouse(s *session, f *flow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.idle = false
-	f.heard = now
-	f.from.pinged = 0
+	alive(f.from)
 	schedule(s, f, now)
 }
 
@@ -442,9 +470,10 @@ func isPong(s *session, f *flow, frame []byte) bool {
 		}
 		sent = sentAt(payload)
 	}
-	f.from.pinged = 0
-	if f.to.pinged == 0 && s.next < s.beat {
-		plan(s, now)
+	alive(f.from)
+	if f.to.pinged == 0 && s.check < s.calm {
+		s.check = s.calm
+		setTimer(s, now)
 	}
 	s.mu.Unlock()
 	notePong(h, sent, now)

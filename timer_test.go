@@ -61,6 +61,12 @@ func restingSession(l limits) *session {
 	return s
 }
 
+// ask has x been pinged at a time, and silent since.
+func ask(s *session, x *side, at time.Duration) {
+	x.pinged = at
+	owe(s, x, at)
+}
+
 // isSentToLook is whether the pump of f has been woken.
 func isSentToLook(f *flow) bool {
 	source := f.from.conn.(*script)
@@ -71,15 +77,15 @@ func isSentToLook(f *flow) bool {
 
 func TestSilenceIsDoubtedFirst(t *testing.T) {
 	s := restingSession(limits{pongTimeout: time.Minute})
-	s.toUpstream.from.pinged = 30 * time.Minute
+	ask(s, s.client, 30*time.Minute)
 	onTimer(s)
 	if s.outcome.reason != "" {
 		t.Fatalf("at the first turn the session ends: %+v", s.outcome)
 	}
-	if wait := s.next - time.Hour; wait <= 0 || wait > maxDoubt+10*time.Second {
+	if wait := s.check - time.Hour; wait <= 0 || wait > maxDoubt+10*time.Second {
 		t.Errorf("the next turn is %v away", wait)
 	}
-	s.check = 0
+	s.check, s.client.pongBy = 0, time.Hour
 	onTimer(s)
 	if s.outcome.reason != "client heartbeat timeout" || !s.toUpstream.from.lost {
 		t.Errorf("at the second turn the session ends: %+v", s.outcome)
@@ -89,24 +95,28 @@ func TestSilenceIsDoubtedFirst(t *testing.T) {
 
 // A pump at work is asked what it knows before its source is given up.
 func TestSilenceAtWork(t *testing.T) {
-	s := restingSession(limits{pongTimeout: time.Minute})
+	s := restingSession(limits{pingInterval: 2 * time.Hour, pingUpstream: true, pongTimeout: time.Minute})
 	f := s.toClient
 	f.idle = false
-	f.from.pinged = 30 * time.Minute
+	ask(s, f.from, 30*time.Minute)
 	for i := 0; i < 3; i++ {
 		s.check = 0
 		if onTimer(s); s.outcome.reason != "" || !isSentToLook(f) {
 			t.Fatalf("the session ends: %+v; the pump is sent to look: %v", s.outcome, isSentToLook(f))
 		}
 	}
+	f.looked = 10 * time.Minute
 	f.bytes += 10
-	if end, _ := glance(s, f); end != nil || f.from.pinged != 30*time.Minute || f.heard < time.Hour {
-		t.Errorf("after a frame the session ends for %+v, %v", end, f.heard)
+	if end, _ := glance(s, f); end != nil || f.from.pinged == 0 || f.from.pongBy < time.Hour {
+		t.Errorf("after a frame the session ends for %+v, a pong is due at %v", end, f.from.pongBy)
 	}
-	f.heard = 30 * time.Minute
-	glance(s, f)
+	f.from.pongBy = 40 * time.Minute
+	if end, _ := glance(s, f); end != nil {
+		t.Errorf("without one, at the first look, it ends for %+v", end)
+	}
+	f.from.pongBy = 40 * time.Minute
 	if end, _ := glance(s, f); end == nil || end.reason != "upstream heartbeat timeout" {
-		t.Errorf("without one it ends for %+v", end)
+		t.Errorf("at the second look it ends for %+v", end)
 	}
 }
 
@@ -121,7 +131,7 @@ func TestSignsOfLife(t *testing.T) {
 		"a pong at rest": func(s *session, f *flow) { isPong(s, f, controlFrame(opPong, f.from.heart.payload, false)) },
 		"an early pong at rest": func(s *session, f *flow) {
 			early := controlFrame(opPong, f.from.heart.payload, false)
-			stamp(f.from, time.Hour)
+			stamp(s, f.from, time.Hour)
 			isPong(s, f, early)
 		},
 		"anything at rest": func(s *session, f *flow) { rouse(s, f) },
@@ -130,8 +140,7 @@ func TestSignsOfLife(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := restingSession(limits{pingInterval: 2 * time.Hour, pingUpstream: true, pongTimeout: time.Minute})
 			f := s.toClient
-			stamp(f.from, 30*time.Minute)
-			f.from.pinged = 30 * time.Minute
+			stamp(s, f.from, 30*time.Minute)
 			onTimer(s)
 			sign(s, f)
 			s.check = 0
@@ -146,7 +155,7 @@ func TestSignsOfLife(t *testing.T) {
 func TestOldFramesAnswerNoPing(t *testing.T) {
 	s := restingSession(limits{pingInterval: 2 * time.Hour, pingClient: true, pongTimeout: time.Minute})
 	f := s.toUpstream
-	f.from.pinged = time.Hour - time.Second
+	ask(s, f.from, time.Hour-time.Second)
 	f.bytes += 10
 	if end, _ := glance(s, f); end != nil {
 		t.Fatalf("the session ends for %+v", end)
@@ -173,12 +182,12 @@ func TestBeats(t *testing.T) {
 	if s.beat <= time.Hour || s.beat > time.Hour+8*time.Minute {
 		t.Errorf("the next beat is at %v: those missed are made up for", s.beat)
 	}
-	if wait := s.next - time.Hour; wait > time.Minute+10*time.Second {
+	if wait := s.check - time.Hour; wait > time.Minute+10*time.Second {
 		t.Errorf("the next turn is in %v, too late for a pong", wait)
 	}
 	isPong(s, s.toUpstream, controlFrame(opPong, s.toClient.to.heart.payload, true))
-	if s.next != s.beat {
-		t.Errorf("after the pong it is at %v, want the beat at %v", s.next, s.beat)
+	if s.check < s.beat {
+		t.Errorf("after the pong it is at %v, want the beat at %v", s.check, s.beat)
 	}
 }
 
