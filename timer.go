@@ -178,6 +178,8 @@ func startTimer(s *session) {
 // onTimer pings the sides that are to be, and ends the session where that is due. For a
 // pump at work it leaves that to the pump, which it sends to look up. It re-arms itself,
 // until the session closes.
+//
+//nolint:gocognit // one function, and not five, for it runs at every beat of every session
 func onTimer(s *session) {
 	now := time.Since(s.started)
 	s.mu.Lock()
@@ -192,22 +194,35 @@ func onTimer(s *session) {
 			return
 		}
 	}
-	toClient, toUpstream := false, false
+	lent := 0 // by index in flows, the pens of pumps at rest
 	if now >= s.beat {
 		s.beat += s.pingInterval
 		if s.beat <= now {
 			s.beat = now + s.pingInterval
 		}
-		toClient = s.pingClient && lend(s, s.toClient, now)
-		toUpstream = s.pingUpstream && lend(s, s.toUpstream, now)
+		for i, f := range s.flows {
+			if f.to.heart == nil {
+				continue
+			}
+			if f.pen.TryLock() {
+				lent |= 1 << i
+				stamp(s, f.to, now)
+			} else {
+				f.due = true
+				sendToLook(f)
+			}
+		}
 	}
 	plan(s, now)
 	s.mu.Unlock()
-	if toClient {
-		pingAtRest(s, s.toClient)
-	}
-	if toUpstream {
-		pingAtRest(s, s.toUpstream)
+	for i, f := range s.flows {
+		if lent&(1<<i) == 0 {
+			continue
+		}
+		if err := ping(s, f); err != nil {
+			s.unwritable(f, err)
+		}
+		f.pen.Unlock()
 	}
 }
 
@@ -262,50 +277,19 @@ func sendToLook(f *flow) {
 	_ = f.from.conn.SetReadDeadline(past)
 }
 
-// lend has f's destination pinged. It takes the pen of a pump at rest, and is true; a pump
-// at work is to send the ping itself. Needs session.mu.
-func lend(s *session, f *flow, now time.Duration) bool {
-	if !f.pen.TryLock() {
-		f.due = true
-		sendToLook(f)
-		return false
-	}
-	stamp(s, f.to, now)
-	return true
-}
-
 // stamp notes that x is being pinged, and makes the payload for it. Needs session.mu and
 // the pen of the flow to x.
 func stamp(s *session, x *side, now time.Duration) {
 	if x.pinged == 0 {
 		x.pinged = now
-		owe(s, x, now)
+		if s.pongTimeout > 0 {
+			x.pongBy = now + s.pongTimeout
+			x.doubted = false
+		}
 	}
 	h := x.heart
 	h.sent = now
 	binary.BigEndian.PutUint64(h.payload[tokenSize:], uint64(now))
-}
-
-// owe has x owe us a sign of life, which it has not given since. Needs session.mu.
-func owe(s *session, x *side, since time.Duration) {
-	if s.pongTimeout > 0 {
-		x.pongBy = since + s.pongTimeout
-		x.doubted = false
-	}
-}
-
-// alive notes that x owes us nothing. Needs session.mu.
-func alive(x *side) {
-	x.pinged = 0
-	x.pongBy = forever
-}
-
-// pingAtRest pings f's destination with the pen that its pump, at rest, has lent.
-func pingAtRest(s *session, f *flow) {
-	if err := ping(s, f); err != nil {
-		s.unwritable(f, err)
-	}
-	f.pen.Unlock()
 }
 
 // ping sends the ping that was stamped to f's destination, which stands between two frames.
@@ -347,17 +331,11 @@ func plan(s *session, now time.Duration) {
 		check = now + maxDoubt
 	}
 	s.check = check
-	setTimer(s, now)
-}
-
-// setTimer has onTimer run at the next beat or check. Needs session.mu.
-func setTimer(s *session, now time.Duration) {
-	next := s.beat
-	if s.check < next {
-		next = s.check
+	if s.beat < check {
+		check = s.beat
 	}
-	if s.timer != nil && next < forever {
-		s.timer.Reset(next - now)
+	if s.timer != nil && check < forever {
+		s.timer.Reset(check - now)
 	}
 }
 
@@ -397,10 +375,12 @@ func observe(s *session, f *flow, now time.Duration) {
 	if !f.idle || f.absorbed != f.taken {
 		f.passed, f.taken = f.bytes, f.absorbed
 		x := f.from
-		if x.pinged > f.looked && x.pinged > x.heart.answered {
-			owe(s, x, now) // what has come may have come before the ping: no answer yet, but life
-		} else {
+		if x.pinged <= f.looked || x.pinged <= x.heart.answered {
 			alive(x)
+		} else if x.pongBy < forever {
+			// What has come may have come before the ping: life, but no answer yet.
+			x.pongBy = now + s.pongTimeout
+			x.doubted = false
 		}
 	}
 	f.looked = now
@@ -458,8 +438,8 @@ func rouse(s *session, f *flow) {
 // isPong reports whether what a pump at rest has read, a frame of the length of a pong of
 // ours, is one, and notes it.
 func isPong(s *session, f *flow, frame []byte) bool {
-	h := f.from.heart
-	now := time.Since(s.started)
+	x, now := f.from, time.Since(s.started)
+	h := x.heart
 	s.mu.Lock()
 	sent := h.sent
 	if !isLatest(h, frame) {
@@ -470,12 +450,27 @@ func isPong(s *session, f *flow, frame []byte) bool {
 		}
 		sent = sentAt(payload)
 	}
-	alive(f.from)
-	if f.to.pinged == 0 && s.check < s.calm {
+	x.pinged = 0
+	x.pongBy = forever
+	if s.check < s.calm && f.to.pinged == 0 {
 		s.check = s.calm
-		setTimer(s, now)
+		s.timer.Reset(sooner(s.calm, s.beat) - now)
 	}
 	s.mu.Unlock()
 	notePong(h, sent, now)
 	return true
+}
+
+// sooner is the sooner of two times.
+func sooner(a, b time.Duration) time.Duration {
+	if a < b {
+		return a
+	}
+	return b
+}
+
+// alive notes that x owes us nothing. Needs session.mu.
+func alive(x *side) {
+	x.pinged = 0
+	x.pongBy = forever
 }

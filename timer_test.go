@@ -64,7 +64,7 @@ func restingSession(l limits) *session {
 // ask has x been pinged at a time, and silent since.
 func ask(s *session, x *side, at time.Duration) {
 	x.pinged = at
-	owe(s, x, at)
+	x.pongBy = at + s.pongTimeout
 }
 
 // isSentToLook is whether the pump of f has been woken.
