@@ -21,11 +21,11 @@ const (
 type heartbeat struct {
 	masks bool // pings are masked, pongs are not; or the other way round
 
-	// Guarded by session.mu.
-	payload []byte        // of the latest ping
+	// Written with session.mu and with the pen of the flow to the side, read with either.
+	payload []byte        // of the latest ping; in frame itself, where that is not masked
 	sent    time.Duration // when that was sent
 
-	// Of whoever holds the pen of the flow to the side.
+	// Of whoever holds the pen.
 	frame []byte // the latest ping
 	pad   []byte // its masking key, over and over
 	pings int64
@@ -39,16 +39,56 @@ type heartbeat struct {
 
 // newHeartbeat is the heartbeat of a side that is about to be pinged.
 func newHeartbeat(toUpstream bool) *heartbeat {
-	h := &heartbeat{masks: toUpstream, payload: make([]byte, pingSize), pad: make([]byte, pingSize), scratch: make([]byte, pingSize)}
+	payload := make([]byte, pingSize)
 	// The error is always nil on the platforms that Traefik runs on.
-	_, _ = rand.Read(h.payload[:tokenSize])
-	h.frame = controlFrame(opPing, h.payload, toUpstream)
+	_, _ = rand.Read(payload[:tokenSize])
+	h := &heartbeat{masks: toUpstream, payload: payload, frame: controlFrame(opPing, payload, toUpstream)}
+	if toUpstream {
+		h.pad = make([]byte, pingSize)
+	} else {
+		h.payload = h.frame[2:]
+		h.scratch = make([]byte, pingSize)
+	}
 	return h
 }
 
 // token is what the payload of each ping begins with.
 func (h *heartbeat) token() []byte {
 	return h.payload[:tokenSize]
+}
+
+// stamp notes that f's destination is being pinged, and makes the payload for it. Needs
+// session.mu and the pen.
+func stamp(s *session, f *flow, now time.Duration) {
+	x := f.to
+	if x.pinged == 0 {
+		x.pinged = now
+		if s.pongTimeout > 0 {
+			x.pongBy = now + s.pongTimeout
+			x.doubted = false
+		}
+	}
+	x.answered = false
+	x.quiet = f.idle
+	h := x.heart
+	h.sent = now
+	binary.BigEndian.PutUint64(h.payload[tokenSize:], uint64(now))
+}
+
+// ping sends the ping that was stamped to x, which stands between two frames. Towards the
+// upstream it is masked under a fresh key (RFC 6455 section 5.3). Needs the pen.
+func ping(x *side) error {
+	h := x.heart
+	if h.masks {
+		_, _ = rand.Read(h.pad[:maskSize])
+		copy(h.pad[maskSize:], h.pad[:maskSize])
+		copy(h.pad[2*maskSize:], h.pad[:2*maskSize])
+		copy(h.frame[2:], h.pad[:maskSize])
+		subtle.XORBytes(h.frame[2+maskSize:], h.payload, h.pad)
+	}
+	h.pings++
+	_, err := x.conn.Write(h.frame)
+	return err
 }
 
 // isLatest reports whether a frame of the length of a pong of ours is that to the latest

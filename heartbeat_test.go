@@ -44,8 +44,8 @@ func TestPingFrames(t *testing.T) {
 		h, peer := f.to.heart, f.to.conn.(*script)
 		size := len(controlFrame(opPing, h.payload, toUpstream))
 		for i := 1; i < 4; i++ {
-			stamp(s, f.to, time.Duration(i))
-			if err := ping(s, f); err != nil {
+			stamp(s, f, time.Duration(i))
+			if err := ping(f.to); err != nil {
 				t.Fatal(err)
 			}
 			got := peer.written()[(i-1)*size:]
@@ -66,11 +66,11 @@ func TestPingFrames(t *testing.T) {
 }
 
 func TestLatestPong(t *testing.T) {
-	s := restingSession(limits{})
 	for _, toUpstream := range []bool{false, true} {
 		h := newHeartbeat(toUpstream)
-		x := &side{heart: h}
-		stamp(s, x, 7)
+		s := restingSession(limits{})
+		f := &flow{to: &side{heart: h}}
+		stamp(s, f, 7)
 		pong := controlFrame(opPong, h.payload, !toUpstream)
 		if !isLatest(h, pong) {
 			t.Errorf("%x is not known", pong)
@@ -82,7 +82,7 @@ func TestLatestPong(t *testing.T) {
 				t.Errorf("with byte %d changed it is known all the same", at)
 			}
 		}
-		stamp(s, x, 8)
+		stamp(s, f, 8)
 		if isLatest(h, pong) {
 			t.Error("after another ping it is still known")
 		}

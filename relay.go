@@ -111,7 +111,11 @@ func (s *session) pump(f *flow) {
 // work is what a pump does until it looks up again.
 func work(s *session, f *flow) (readErr, writeErr error) {
 	if f.pinging {
-		if err := ping(s, f); err != nil {
+		err := ping(f.to)
+		if f.idle {
+			_ = f.to.conn.SetWriteDeadline(time.Time{})
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

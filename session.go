@@ -33,6 +33,8 @@ type side struct {
 	ended         bool          // it has nothing more to say: end of stream, reset, or cut
 	lost          bool          // it will not answer any more
 	farewell      []byte        // a close frame of ours, for the pump to this side to send
+	answered      bool          // it has answered the latest ping of ours,
+	quiet         bool          // and been sent nothing since: so it has read all that it was sent
 	pinged        time.Duration // when it was sent the first ping that it has not answered, since the start; 0 is none
 	pongBy        time.Duration // until when it owes us a sign of life for that
 	doubted       bool          // that time has been put off for the last time
@@ -40,7 +42,7 @@ type side struct {
 
 // newSide makes a side of conn; early is what conn has already given.
 func newSide(name string, conn net.Conn, early []byte) *side {
-	s := &side{name: name, conn: conn, reader: conn, pongBy: forever}
+	s := &side{name: name, conn: conn, reader: conn, pongBy: forever, answered: true, quiet: true}
 	if len(early) > 0 {
 		s.reader = io.MultiReader(bytes.NewReader(early), conn)
 	}
@@ -76,6 +78,7 @@ type session struct {
 	tunnel      bool          // carried as bytes, not as frames
 	started     time.Time
 	lifetime    time.Duration // when it ends at the latest, since the start
+	slot        int           // of the metronome
 
 	toUpstream *flow   // run's own goroutine
 	toClient   *flow   // a goroutine of its own
@@ -89,10 +92,9 @@ type session struct {
 
 	mu       sync.Mutex
 	idleBy   time.Duration // when the session has been inactive for too long, since the start
-	beat     time.Duration // when both sides are pinged next
-	check    time.Duration // when something else may be due,
+	check    time.Duration // when the next thing may be due,
 	calm     time.Duration // and when, once the pongs that are awaited have come
-	timer    *time.Timer   // looks after the session; nil where nothing is ever due
+	timer    *time.Timer   // judges the session then; nil where nothing is ever due
 	over     bool          // both connections are closed, or about to be
 	closing  *time.Timer   // cuts the session when closing takes too long; nil until it closes
 	draining *time.Timer   // ends the session in its turn at a shutdown
@@ -118,7 +120,6 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 	}
 	s.flows = []*flow{s.toUpstream, s.toClient}
 	client.back, upstream.back = upstream, client
-	s.beat = set.limits.firstBeat()
 	if s.pingInterval > 0 && s.pingClient {
 		s.expectPongs(s.toUpstream)
 	}
@@ -151,7 +152,9 @@ func warm() {
 	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
 	_, _ = relay(f, copy(f.buf, controlFrame(opPong, f.from.heart.payload, true)), nil)
 	_, _ = bulk(f)
-	_ = ping(s, s.toClient)
+	stamp(s, s.toClient, 1)
+	_ = ping(s.client)
+	beat(&metronome{due: []*session{s}})
 	onTimer(s)
 	s.dismiss(restarting)
 	s.tunnel = true
@@ -162,6 +165,10 @@ func warm() {
 // run carries the session from its first byte to its end. Called once.
 func (s *session) run() {
 	startTimer(s)
+	if s.pingInterval > 0 {
+		keepBeat(s)
+		defer leaveBeat(s)
+	}
 	s.directions.Add(2)
 	go s.carry(s.toClient)
 	s.carry(s.toUpstream)
@@ -195,10 +202,13 @@ func (s *session) carry(f *flow) {
 // recovered, deferred, turns a panic into the end of the session: an unrecovered
 // one would end the Traefik process, and so would one in here.
 func recovered(s *session) {
-	r := recover()
-	if r == nil {
-		return
+	if r := recover(); r != nil {
+		fail(s, r)
 	}
+}
+
+// fail ends the session for a panic's sake.
+func fail(s *session, r any) {
 	defer func() { _ = recover() }()
 	s.conclude(gatewaySide, closeInternal, "internal error")
 	s.cut()

@@ -14,16 +14,17 @@ import (
 // script is a connection that gives what it was given, piece by piece, and keeps what
 // is written. At the end of its pieces it ends, or stays silent until it is closed.
 type script struct {
-	mu     sync.Mutex
-	turn   *sync.Cond // a deadline has passed, or the connection was closed
-	in     []byte
-	step   int  // bytes a Read gives at the most
-	silent bool // at the end of in
-	out    []byte
-	closed int // how often
-	late   bool
-	onRead func() // before each Read, unless nil
-	stuck  bool   // writes block until their deadline has passed
+	mu      sync.Mutex
+	turn    *sync.Cond // a deadline has passed, or the connection was closed
+	in      []byte
+	step    int  // bytes a Read gives at the most
+	silent  bool // at the end of in
+	out     []byte
+	closed  int // how often
+	late    bool
+	onRead  func() // before each Read, unless nil
+	onWrite func() // before each Write, unless nil
+	stuck   bool   // writes block until their deadline has passed
 }
 
 func newScript(in []byte, step int, silent bool) *script {
@@ -62,6 +63,9 @@ func (s *script) Read(p []byte) (int, error) {
 }
 
 func (s *script) Write(p []byte) (int, error) {
+	if s.onWrite != nil {
+		s.onWrite()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed > 0 {

@@ -1,11 +1,6 @@
 package wsfw
 
-import (
-	"crypto/rand"
-	"crypto/subtle"
-	"encoding/binary"
-	"time"
-)
+import "time"
 
 // limits are the bounds of a session. Zero is off, but for closeTimeout and drainTimeout.
 type limits struct {
@@ -127,15 +122,6 @@ func (l limits) spreadLifetime() time.Duration {
 	return l.maxLifetime - tenth + random(2*tenth)
 }
 
-// firstBeat is when a session is first pinged: at a random time in the second half of the
-// interval, so that sessions that began together are not pinged together.
-func (l limits) firstBeat() time.Duration {
-	if l.pingInterval <= 0 {
-		return forever
-	}
-	return l.pingInterval - random(l.pingInterval/2)
-}
-
 // dismissal is why wsfw ends a session by itself, and the codes that it does so with.
 type dismissal struct {
 	reason               string
@@ -161,11 +147,11 @@ func silence(x *side) *dismissal {
 // of a heartbeat: interpreted, a call of a method costs some five of a function, and either
 // allocates every value in the body of what is called.
 
-// startTimer has the session looked after until run stops the timer.
+// startTimer has the session judged when something is due, until run stops the timer.
 func startTimer(s *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tunnel || s.beat == forever && s.lifetime == forever && s.idleBy == forever {
+	if s.tunnel || s.lifetime == forever && s.idleBy == forever && s.pongTimeout <= 0 {
 		return
 	}
 	s.timer = time.AfterFunc(forever, func() {
@@ -175,54 +161,19 @@ func startTimer(s *session) {
 	plan(s, 0)
 }
 
-// onTimer pings the sides that are to be, and ends the session where that is due. For a
-// pump at work it leaves that to the pump, which it sends to look up. It re-arms itself,
-// until the session closes.
-//
-//nolint:gocognit // one function, and not five, for it runs at every beat of every session
+// onTimer ends the session where that is due. For a pump at work it leaves that to the pump,
+// which it sends to look up. It re-arms itself, until the session closes.
 func onTimer(s *session) {
 	now := time.Since(s.started)
 	s.mu.Lock()
-	if s.closing != nil || s.over {
-		s.mu.Unlock()
-		return
+	var end *dismissal
+	if s.closing == nil && !s.over {
+		end = reasonToEnd(s, now)
+		plan(s, now)
 	}
-	if now >= s.check {
-		if end := reasonToEnd(s, now); end != nil {
-			s.mu.Unlock()
-			s.dismiss(end)
-			return
-		}
-	}
-	lent := 0 // by index in flows, the pens of pumps at rest
-	if now >= s.beat {
-		s.beat += s.pingInterval
-		if s.beat <= now {
-			s.beat = now + s.pingInterval
-		}
-		for i, f := range s.flows {
-			if f.to.heart == nil {
-				continue
-			}
-			if f.pen.TryLock() {
-				lent |= 1 << i
-				stamp(s, f.to, now)
-			} else {
-				f.due = true
-				sendToLook(f)
-			}
-		}
-	}
-	plan(s, now)
 	s.mu.Unlock()
-	for i, f := range s.flows {
-		if lent&(1<<i) == 0 {
-			continue
-		}
-		if err := ping(s, f); err != nil {
-			s.unwritable(f, err)
-		}
-		f.pen.Unlock()
+	if end != nil {
+		s.dismiss(end)
 	}
 }
 
@@ -277,42 +228,6 @@ func sendToLook(f *flow) {
 	_ = f.from.conn.SetReadDeadline(past)
 }
 
-// stamp notes that x is being pinged, and makes the payload for it. Needs session.mu and
-// the pen of the flow to x.
-func stamp(s *session, x *side, now time.Duration) {
-	if x.pinged == 0 {
-		x.pinged = now
-		if s.pongTimeout > 0 {
-			x.pongBy = now + s.pongTimeout
-			x.doubted = false
-		}
-	}
-	h := x.heart
-	h.sent = now
-	binary.BigEndian.PutUint64(h.payload[tokenSize:], uint64(now))
-}
-
-// ping sends the ping that was stamped to f's destination, which stands between two frames.
-// Towards the upstream it is masked under a fresh key (RFC 6455 section 5.3). Needs the pen.
-func ping(s *session, f *flow) error {
-	h, conn := f.to.heart, f.to.conn
-	if h.masks {
-		_, _ = rand.Read(h.pad[:maskSize])
-		copy(h.pad[maskSize:], h.pad[:maskSize])
-		copy(h.pad[2*maskSize:], h.pad[:2*maskSize])
-		copy(h.frame[2:], h.pad[:maskSize])
-		subtle.XORBytes(h.frame[2+maskSize:], h.payload, h.pad)
-	} else {
-		copy(h.frame[2:], h.payload)
-	}
-	if s.writeTimeout > 0 {
-		_ = conn.SetWriteDeadline(s.started.Add(h.sent + s.writeTimeout + s.tick))
-	}
-	_, err := conn.Write(h.frame)
-	h.pings++
-	return err
-}
-
 // plan has onTimer run when the next thing is due. What is due already waits for the look
 // of a pump at work, and comes again if that does not settle it. Needs session.mu.
 func plan(s *session, now time.Duration) {
@@ -331,10 +246,7 @@ func plan(s *session, now time.Duration) {
 		check = now + maxDoubt
 	}
 	s.check = check
-	if s.beat < check {
-		check = s.beat
-	}
-	if s.timer != nil && check < forever {
+	if s.timer != nil {
 		s.timer.Reset(check - now)
 	}
 }
@@ -397,32 +309,28 @@ func takeDue(s *session, f *flow, now time.Duration) {
 		f.idle = false // the pump has something to do yet
 	}
 	if f.pinging {
-		stamp(s, f.to, now)
+		stamp(s, f, now)
 		plan(s, now)
 	}
 }
 
 // schedule sets the deadlines of a pump at work: for the next look, and for what it writes
 // until then. The write deadline rolls, so only a write that blocks can miss it. A pump at
-// rest has none. Needs session.mu, which is also held by whoever wakes the pump: so no wake
-// is lost.
+// rest has none, but for a ping that it has to send. Needs session.mu, which is also held by
+// whoever wakes the pump: so no wake is lost.
 func schedule(s *session, f *flow, now time.Duration) {
-	deadline := time.Time{}
+	var reads, writes time.Time
 	if !f.idle {
-		deadline = s.started.Add(now + s.tick)
-		limitWrite(s, f, now)
+		reads = s.started.Add(now + s.tick)
+	}
+	if s.writeTimeout > 0 && (!f.idle || f.pinging) {
+		writes = s.started.Add(now + s.writeTimeout + s.tick)
 	}
 	if f.to.farewell != nil {
-		deadline = past
+		reads = past
 	}
-	_ = f.from.conn.SetReadDeadline(deadline)
-}
-
-// limitWrite bounds what is written to f's destination from now to the next look.
-func limitWrite(s *session, f *flow, now time.Duration) {
-	if s.writeTimeout > 0 {
-		_ = f.to.conn.SetWriteDeadline(s.started.Add(now + s.writeTimeout + s.tick))
-	}
+	_ = f.from.conn.SetReadDeadline(reads)
+	_ = f.to.conn.SetWriteDeadline(writes)
 }
 
 // rouse takes a pump from rest to work: something has come that is no pong of ours.
@@ -431,6 +339,7 @@ func rouse(s *session, f *flow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.idle = false
+	f.to.quiet = false
 	alive(f.from)
 	schedule(s, f, now)
 }
@@ -442,7 +351,9 @@ func isPong(s *session, f *flow, frame []byte) bool {
 	h := x.heart
 	s.mu.Lock()
 	sent := h.sent
-	if !isLatest(h, frame) {
+	if isLatest(h, frame) {
+		x.answered = true
+	} else {
 		payload := f.track.answers(frame)
 		if payload == nil {
 			s.mu.Unlock()
@@ -454,19 +365,11 @@ func isPong(s *session, f *flow, frame []byte) bool {
 	x.pongBy = forever
 	if s.check < s.calm && f.to.pinged == 0 {
 		s.check = s.calm
-		s.timer.Reset(sooner(s.calm, s.beat) - now)
+		s.timer.Reset(s.calm - now)
 	}
 	s.mu.Unlock()
 	notePong(h, sent, now)
 	return true
-}
-
-// sooner is the sooner of two times.
-func sooner(a, b time.Duration) time.Duration {
-	if a < b {
-		return a
-	}
-	return b
 }
 
 // alive notes that x owes us nothing. Needs session.mu.

@@ -23,17 +23,14 @@ func TestWorkTick(t *testing.T) {
 	}
 }
 
-func TestSpreads(t *testing.T) {
-	l := limits{maxLifetime: time.Hour, pingInterval: time.Minute}
+func TestLifetimeSpreads(t *testing.T) {
+	l := limits{maxLifetime: time.Hour}
 	for i := 0; i < 1000; i++ {
 		if got := l.spreadLifetime(); got < 54*time.Minute || got > 66*time.Minute {
 			t.Fatalf("a lifetime of %v", got)
 		}
-		if got := l.firstBeat(); got <= 30*time.Second || got > time.Minute {
-			t.Fatalf("a first beat at %v", got)
-		}
 	}
-	if off := (limits{}); off.spreadLifetime() != forever || off.firstBeat() != forever {
+	if (limits{}).spreadLifetime() != forever {
 		t.Error("what is off comes some day")
 	}
 }
@@ -58,6 +55,7 @@ func restingSession(l limits) *session {
 		glance(s, f)
 	}
 	s.started = s.started.Add(-time.Hour)
+	s.timer = time.NewTimer(time.Hour)
 	return s
 }
 
@@ -131,7 +129,7 @@ func TestSignsOfLife(t *testing.T) {
 		"a pong at rest": func(s *session, f *flow) { isPong(s, f, controlFrame(opPong, f.from.heart.payload, false)) },
 		"an early pong at rest": func(s *session, f *flow) {
 			early := controlFrame(opPong, f.from.heart.payload, false)
-			stamp(s, f.from, time.Hour)
+			stamp(s, s.toUpstream, time.Hour)
 			isPong(s, f, early)
 		},
 		"anything at rest": func(s *session, f *flow) { rouse(s, f) },
@@ -140,7 +138,7 @@ func TestSignsOfLife(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := restingSession(limits{pingInterval: 2 * time.Hour, pingUpstream: true, pongTimeout: time.Minute})
 			f := s.toClient
-			stamp(s, f.from, 30*time.Minute)
+			stamp(s, s.toUpstream, 30*time.Minute)
 			onTimer(s)
 			sign(s, f)
 			s.check = 0
@@ -167,48 +165,6 @@ func TestOldFramesAnswerNoPing(t *testing.T) {
 	glance(s, f)
 	if f.from.pinged != 0 {
 		t.Error("a frame from after the ping has not answered it")
-	}
-}
-
-func TestBeats(t *testing.T) {
-	s := restingSession(limits{pingInterval: 7 * time.Minute, pingClient: true, pongTimeout: time.Minute})
-	onTimer(s)
-	if got := s.toClient.to.conn.(*script).written(); len(got) != 2+pingSize || s.toClient.to.heart.pings != 1 || s.toClient.to.pinged < time.Hour {
-		t.Errorf("the client got %x, pinged at %v", got, s.toClient.to.pinged)
-	}
-	if got := s.toUpstream.to.conn.(*script).written(); len(got) > 0 {
-		t.Errorf("the upstream got %x", got)
-	}
-	if s.beat <= time.Hour || s.beat > time.Hour+8*time.Minute {
-		t.Errorf("the next beat is at %v: those missed are made up for", s.beat)
-	}
-	if wait := s.check - time.Hour; wait > time.Minute+10*time.Second {
-		t.Errorf("the next turn is in %v, too late for a pong", wait)
-	}
-	isPong(s, s.toUpstream, controlFrame(opPong, s.toClient.to.heart.payload, true))
-	if s.check < s.beat {
-		t.Errorf("after the pong it is at %v, want the beat at %v", s.check, s.beat)
-	}
-}
-
-// A pump at work sends the ping itself, when its destination stands between two frames.
-func TestPingWaits(t *testing.T) {
-	s := restingSession(limits{pingInterval: time.Minute, pingUpstream: true})
-	f := s.toUpstream
-	f.pen.Lock()
-	if onTimer(s); !f.due || !isSentToLook(f) {
-		t.Fatal("a pump at work is not asked to ping")
-	}
-	f.track.left = 5
-	if glance(s, f); f.pinging || !f.finishing || f.idle {
-		t.Error("a ping is to be sent inside a frame")
-	}
-	f.track.left = 0
-	if glance(s, f); !f.pinging || f.finishing || f.to.pinged == 0 {
-		t.Error("no ping follows the frame")
-	}
-	if glance(s, f); f.pinging || f.finishing {
-		t.Error("it is to be sent twice")
 	}
 }
 
