@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"net/rpc"
+	"net/rpc/jsonrpc"
+	"os"
+	"os/exec"
+
+	"github.com/wsfw/wsfw/e2e/engine"
+)
+
+// crew is a process of [Peers], as the bench sees it.
+type crew struct {
+	pid   int
+	cmd   *exec.Cmd
+	peers *rpc.Client
+}
+
+// enlist starts this program once more, to serve as peers.
+func enlist() (*crew, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), crewVariable+"=1")
+	cmd.Stderr = os.Stderr
+	engine.DieWithParent(cmd)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return &crew{pid: cmd.Process.Pid, cmd: cmd, peers: jsonrpc.NewClient(pipes{out, in})}, nil
+}
+
+// listen has the crew be upstreams, and returns the host:port to connect to.
+func (c *crew) listen() (addr string, err error) {
+	err = c.peers.Call("Peers.Listen", struct{}{}, &addr)
+	return addr, err
+}
+
+// open has the crew open sessions as clients, and returns when all are open.
+func (c *crew) open(ctx context.Context, o Opening) error {
+	call := c.peers.Go("Peers.Open", o, &struct{}{}, make(chan *rpc.Call, 1))
+	select {
+	case <-call.Done:
+		return call.Error
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// tally is what the crew has seen since it was last asked.
+func (c *crew) tally() (Tally, error) {
+	var t Tally
+	err := c.peers.Call("Peers.Tally", struct{}{}, &t)
+	return t, err
+}
+
+// dismiss ends the process, and with it all its sessions.
+func (c *crew) dismiss() {
+	c.peers.Close()
+	_ = c.cmd.Process.Kill() // it may have ended already
+	_ = c.cmd.Wait()         // that it was killed is no news
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/rpc"
+	"net/rpc/jsonrpc"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"golang.org/x/sync/errgroup"
+)
+
+// Peers are the ends of all sessions on one side of a gateway. They have a process of their own: so neither what they
+// take of the processor nor how many files they hold open is counted with the gateway's or with the other side's. Their
+// exported methods are called by a [crew], through the process's standard input and output.
+type Peers struct {
+	mu  sync.Mutex
+	all []*peer
+}
+
+// peer is the end of one session.
+type peer struct {
+	pings atomic.Int64 // answered since the last tally
+	ended atomic.Bool
+}
+
+// bufferSize holds any control frame: thousands of peers send little else.
+const bufferSize = 256
+
+// crewVariable is the environment variable that has this program serve as peers.
+const crewVariable = "WSFW_BENCH_CREW"
+
+func isCrew() bool { return os.Getenv(crewVariable) != "" }
+
+// serveCrew is the main function of a process of peers. It returns when the bench ends, or no longer wants them.
+func serveCrew() {
+	server := rpc.NewServer()
+	if err := server.Register(&Peers{}); err != nil {
+		panic(err) // the methods below are no longer what net/rpc asks for
+	}
+	server.ServeCodec(jsonrpc.NewServerCodec(pipes{os.Stdin, os.Stdout}))
+}
+
+// pipes are the two ends of a conversation.
+type pipes struct {
+	io.ReadCloser
+	io.WriteCloser
+}
+
+// Close ends both directions.
+func (p pipes) Close() error {
+	return errors.Join(p.WriteCloser.Close(), p.ReadCloser.Close())
+}
+
+// Listen has the peers be upstreams, and tells the host:port to connect to.
+func (p *Peers) Listen(_ struct{}, addr *string) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	*addr = listener.Addr().String()
+	server := &http.Server{Handler: http.HandlerFunc(p.welcome)}
+	go func() { _ = server.Serve(listener) }() // until the process ends
+	return nil
+}
+
+// welcome is an upstream's part of the handshake, and all that follows.
+func (p *Peers) welcome(rw http.ResponseWriter, req *http.Request) {
+	upgrader := websocket.Upgrader{ReadBufferSize: bufferSize, WriteBufferSize: bufferSize}
+	conn, err := upgrader.Upgrade(rw, req, nil)
+	if err != nil {
+		return // the client has been told why
+	}
+	p.join().attend(conn)
+}
+
+// Opening is what sessions to open.
+type Opening struct {
+	Addr     string // host:port of the gateway
+	Sessions int
+	Rate     int // a second, at most
+}
+
+// openTogether is how many handshakes may be under way at a time.
+const openTogether = 64
+
+// Open has the peers be clients, and returns when all sessions are open.
+func (p *Peers) Open(o Opening, _ *struct{}) error {
+	ticker := time.NewTicker(time.Second / time.Duration(o.Rate))
+	defer ticker.Stop()
+	opening, ctx := errgroup.WithContext(context.Background())
+	opening.SetLimit(openTogether)
+	for i := 0; i < o.Sessions && ctx.Err() == nil; i++ {
+		<-ticker.C
+		opening.Go(func() error { return p.dial(ctx, o.Addr) })
+	}
+	return opening.Wait()
+}
+
+// dial opens one session.
+func (p *Peers) dial(ctx context.Context, addr string) error {
+	dialer := websocket.Dialer{
+		ReadBufferSize: bufferSize, WriteBufferSize: bufferSize, HandshakeTimeout: 20 * time.Second,
+	}
+	conn, resp, err := dialer.DialContext(ctx, "ws://"+addr+"/socket", nil)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	end := p.join()
+	go end.attend(conn)
+	return nil
+}
+
+// join adds the end of a session that has begun.
+func (p *Peers) join() *peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end := &peer{}
+	p.all = append(p.all, end)
+	return end
+}
+
+// attend answers pings until the session ends.
+func (p *peer) attend(conn *websocket.Conn) {
+	defer p.ended.Store(true)
+	defer conn.Close()
+	answer := conn.PingHandler()
+	conn.SetPingHandler(func(payload string) error {
+		p.pings.Add(1)
+		return answer(payload)
+	})
+	for {
+		if _, _, err := conn.NextReader(); err != nil {
+			return
+		}
+	}
+}
+
+// Tally is what the peers of one side have seen since it was last taken.
+type Tally struct {
+	Open  int   // sessions that have not ended
+	Ended int   // sessions that have, since the process began
+	Pings int64 // in all sessions together
+
+	// Fewest and Most are the pings in the session that had the fewest, and in that which had the most.
+	Fewest, Most int64
+}
+
+// Tally takes the tally, and begins the next.
+func (p *Peers) Tally(_ struct{}, t *Tally) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t.Fewest = math.MaxInt64
+	for _, end := range p.all {
+		if end.ended.Load() {
+			t.Ended++
+		} else {
+			t.Open++
+		}
+		pings := end.pings.Swap(0)
+		t.Pings += pings
+		t.Fewest, t.Most = min(t.Fewest, pings), max(t.Most, pings)
+	}
+	return nil
+}

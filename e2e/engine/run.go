@@ -1,0 +1,17 @@
+package engine
+
+// Run starts a Traefik around one gateway, for programs that are no tests. It returns the address that clients dial and
+// the process, which the caller stops. Without a configuration the router has no middleware: that is Traefik by itself.
+func Run(s Setup) (addr string, p *Process, err error) {
+	e := &traefik{log: newLog(), binary: Binary}
+	p, ep, err := e.grow(loopback, 1)
+	if err != nil {
+		return "", nil, err
+	}
+	f := &dynamicFile{process: p, entryPoint: ep, setup: s}
+	if err := f.apply(s.Config); err != nil {
+		p.Stop()
+		return "", nil, err
+	}
+	return ep.addr, p, nil
+}
