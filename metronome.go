@@ -24,7 +24,8 @@ type metronome struct {
 	// Of the timer's function, of which one runs at a time.
 	due     []*session // that are to be pinged yet
 	current *session   // that is being pinged,
-	lent    int        // and, by index in its flows, the pens of pumps at rest that are held for it
+	locked  bool       // whether its lock is held for that,
+	lent    int        // and, by index in its flows, the pens of pumps at rest
 }
 
 const (
@@ -39,8 +40,8 @@ var (
 	metronomes   = map[time.Duration]*metronome{}
 )
 
-// newMetronome makes one that runs. A variable, for an interpreted closure keeps the frames
-// of all callers of the function in which it is made, and this one's timer outlives the
+// newMetronome makes one that does not run yet. A variable, for an interpreted closure keeps
+// the frames of all callers of the function in which it is made, and this one outlives the
 // session that needs it first.
 var newMetronome = func(interval time.Duration) *metronome {
 	slots := int(interval / shortestSlot)
@@ -51,7 +52,7 @@ var newMetronome = func(interval time.Duration) *metronome {
 		slots = mostSlots
 	}
 	m := &metronome{interval: interval, slot: interval / time.Duration(slots), started: time.Now(), slots: make([][]*session, slots)}
-	m.timer = time.AfterFunc(m.slot, func() {
+	m.timer = time.AfterFunc(forever, func() {
 		defer func() { _ = recover() }()
 		m.due = turn(m)
 		for len(m.due) > 0 {
@@ -76,6 +77,9 @@ func keepBeat(s *session) {
 	s.slot = rand.Intn(len(m.slots))
 	m.slots[s.slot] = append(m.slots[s.slot], s)
 	m.sessions++
+	if m.sessions == 1 {
+		m.timer.Reset(m.slot)
+	}
 }
 
 // leaveBeat has a session pinged no longer. The last one stops the metronome.
@@ -141,6 +145,7 @@ func beat(m *metronome) {
 		m.due = m.due[1:]
 		now := time.Since(s.started)
 		s.mu.Lock()
+		m.locked = true
 		for i, f := range s.flows {
 			x := f.to
 			if x.heart == nil || s.closing != nil || s.over {
@@ -157,6 +162,7 @@ func beat(m *metronome) {
 		if m.lent > 0 && s.pongTimeout > 0 {
 			plan(s, now)
 		}
+		m.locked = false
 		s.mu.Unlock()
 		for i, f := range s.flows {
 			if m.lent&(1<<i) == 0 {
@@ -169,6 +175,7 @@ func beat(m *metronome) {
 			f.pen.Unlock()
 		}
 	}
+	m.current = nil
 }
 
 // survive, deferred, ends the session that a panic has happened in.
@@ -176,6 +183,10 @@ func survive(m *metronome) {
 	r := recover()
 	if r == nil {
 		return
+	}
+	if m.locked {
+		m.locked = false
+		m.current.mu.Unlock()
 	}
 	for i, f := range m.current.flows {
 		if m.lent&(1<<i) > 0 {

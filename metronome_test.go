@@ -91,15 +91,18 @@ func TestBeatSurvives(t *testing.T) {
 	var reports []string
 	bad, good := restingSession(l), restingSession(l)
 	bad.report = func(message string, cause error) { reports = append(reports, message+": "+cause.Error()) }
+	worse := restingSession(l)
+	worse.report = bad.report
 	bad.client.conn.(*script).onWrite = func() { panic("provoked") }
-	for m := (&metronome{due: []*session{bad, good}}); len(m.due) > 0; {
+	worse.client.heart.payload = nil // which does for a panic with the lock held
+	for m := (&metronome{due: []*session{bad, worse, good}}); len(m.due) > 0; {
 		beat(m)
 	}
-	if len(reports) != 1 || reports[0] != "session failed: provoked" || !bad.over {
-		t.Errorf("reports %q, the session is over: %v", reports, bad.over)
+	if len(reports) != 2 || reports[0] != "session failed: provoked" || !bad.over || !worse.over {
+		t.Errorf("reports %q, the sessions are over: %v, %v", reports, bad.over, worse.over)
 	}
-	if !bad.toClient.pen.TryLock() {
-		t.Error("the pen is lost")
+	if !bad.toClient.pen.TryLock() || !worse.toClient.pen.TryLock() {
+		t.Error("a pen is lost")
 	}
 	if good.client.heart.pings != 1 {
 		t.Error("the next session was not pinged")

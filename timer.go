@@ -164,17 +164,22 @@ func startTimer(s *session) {
 // onTimer ends the session where that is due. For a pump at work it leaves that to the pump,
 // which it sends to look up. It re-arms itself, until the session closes.
 func onTimer(s *session) {
-	now := time.Since(s.started)
-	s.mu.Lock()
-	var end *dismissal
-	if s.closing == nil && !s.over {
-		end = reasonToEnd(s, now)
-		plan(s, now)
-	}
-	s.mu.Unlock()
-	if end != nil {
+	if end := dueEnd(s); end != nil {
 		s.dismiss(end)
 	}
+}
+
+// dueEnd is the reason to end the session now, or nil, and then when to ask again is planned.
+func dueEnd(s *session) *dismissal {
+	now := time.Since(s.started)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing != nil || s.over {
+		return nil
+	}
+	end := reasonToEnd(s, now)
+	plan(s, now)
+	return end
 }
 
 // reasonToEnd is the reason to end the session now, or nil. Where only a pump at work can

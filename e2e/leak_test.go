@@ -99,7 +99,10 @@ type yard struct {
 // leakConfigs are the gateways' options beyond their upstreams. A patient one never ends a session by a time-out, and
 // a timer that it forgets shows; a hasty one soon does.
 var leakConfigs = map[string]object{
-	"patient":        {"closeTimeout": "10m", "writeTimeout": "10m", "upgradeTimeout": "10m", "connectTimeout": "10m"},
+	"patient": {
+		"closeTimeout": "10m", "writeTimeout": "10m", "upgradeTimeout": "10m", "connectTimeout": "10m",
+		"pingInterval": "10000h", "pongTimeout": "10000h", "maxInactivity": "10000h", "maxLifetime": "10000h",
+	},
 	"hasty":          {"closeTimeout": "50ms", "writeTimeout": "50ms"},
 	"hasty upgrade":  {"upgradeTimeout": "50ms"},
 	"patient tunnel": {"closeTimeout": "10m", "writeTimeout": "10m", "tunnel": true},
