@@ -133,6 +133,32 @@ func converse(t *testing.T, sessions []*joined) {
 	}
 }
 
+// TestPanicInPing has a connection explode when its idle session is pinged: that session ends, and all others that are
+// pinged at the same pace go on being so.
+func TestPanicInPing(t *testing.T) {
+	for _, bomb := range bombs {
+		t.Run(bomb.name, func(t *testing.T) {
+			eachInProcess(t, func(t *testing.T, e engine.Engine) {
+				conns := make(chan *mined, 1)
+				s := newGroundOf(t, e, engine.Setup{
+					Config: object{"pingInterval": beat.String(), "pingTarget": "client"},
+					Wrap:   wrapInMines(func(c *mined) { conns <- c }),
+				})
+				other := s.join(t)
+				<-conns
+				doomed := s.join(t)
+				(<-conns).inWrite.Store(&bomb.explode)
+				_, _ = io.Copy(io.Discard, doomed.client) // whatever pings it had before
+				expectCut(t, doomed.upstream)
+				s.checkFailed(t, bomb.said)
+				for range 5 {
+					send(t, other.client, pong(expectPing(t, other.client, false)))
+				}
+			})
+		})
+	}
+}
+
 // TestPanicInHandshake has the connection explode when the client is answered 101: nothing may be left open.
 func TestPanicInHandshake(t *testing.T) {
 	for _, bomb := range bombs {
