@@ -1,64 +1,13 @@
 package wsfw
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
 	"time"
 )
-
-// Names of those who can end a session, in the record and in reasons.
-const (
-	clientSide   = "client"
-	upstreamSide = "upstream"
-	gatewaySide  = "wsfw"
-)
-
-// side is one end of a session. Its connection is read only by the pump from it and
-// written only by the pump to it; deadlines and Close are for everybody.
-type side struct {
-	name   string // "client" or "upstream"
-	conn   net.Conn
-	reader io.Reader  // conn, after what it gave together with the handshake
-	back   *side      // the other one
-	heart  *heartbeat // nil where it is not pinged
-
-	// Guarded by session.mu. So are the deadlines of conn's reads, until a pump discards what comes from it.
-	closeReceived bool          // it has sent a close frame
-	closeSent     bool          // it has been sent a close frame
-	ended         bool          // it has nothing more to say: end of stream, reset, or cut
-	lost          bool          // it will not answer any more
-	farewell      []byte        // a close frame of ours, for the pump to this side to send
-	answered      bool          // it has answered the latest ping of ours,
-	quiet         bool          // and been sent nothing since: so it has read all that it was sent
-	pinged        time.Duration // when it was sent the first ping that it has not answered, since the start; 0 is none
-	pongBy        time.Duration // until when it owes us a sign of life for that
-	doubted       bool          // that time has been put off for the last time
-}
-
-// newSide makes a side of conn; early is what conn has already given.
-func newSide(name string, conn net.Conn, early []byte) *side {
-	s := &side{name: name, conn: conn, reader: conn, pongBy: forever, answered: true, quiet: true}
-	if len(early) > 0 {
-		s.reader = io.MultiReader(bytes.NewReader(early), conn)
-	}
-	return s
-}
-
-// parted reports whether the side has been closed to the end: nothing more will be said to
-// it, and nothing more heard. Needs session.mu.
-func (s *side) parted() bool {
-	return s.closeSent && (s.closeReceived || s.lost)
-}
-
-// settled reports whether nothing more is expected of the side. Needs session.mu.
-func (s *side) settled() bool {
-	return s.ended || s.parted()
-}
 
 // outcome is how a session ended: who ended it, with which close code and reason.
 // The code is closeAbnormal where a side went without a close frame, and 0 where a
@@ -308,20 +257,6 @@ func (s *session) lastWord(f *flow, frame []byte) {
 		return
 	}
 	s.sendClose(f.to, frame)
-}
-
-// lossFrame tells x that the other side is lost: the upstream's peer goes away, the
-// client's gateway has got no answer (RFC 6455 section 7.4.1 and the IANA registry).
-func lossFrame(x *side, reason string) []byte {
-	return closeFrame(lossCode(x), reason, x.name == upstreamSide)
-}
-
-// lossCode is the close code of lossFrame.
-func lossCode(x *side) int {
-	if x.name == upstreamSide {
-		return closeGoingAway
-	}
-	return closeBadGateway
 }
 
 // dismiss ends the session by close frames of ours to both sides, unless it is ending
