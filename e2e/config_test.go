@@ -86,7 +86,11 @@ func TestConfigUnknown(t *testing.T) {
 
 func TestConfigDuration(t *testing.T) {
 	var mistakes []mistake
-	for _, key := range []string{"connectTimeout", "upgradeTimeout", "writeTimeout", "closeTimeout"} {
+	keys := []string{
+		"connectTimeout", "upgradeTimeout", "writeTimeout", "closeTimeout", "drainTimeout",
+		"pingInterval", "pongTimeout", "maxInactivity", "maxLifetime",
+	}
+	for _, key := range keys {
 		mistakes = append(mistakes, mistaken(key, "-1s").named(key+" negative"), mistaken(key, 5).named(key+" without a unit"))
 	}
 	for _, value := range []string{"5", "five", "5 s", "s", "5m30", "1e3s", "-", "1d", "-5", "99999999999s"} {
@@ -140,6 +144,24 @@ func TestConfigEndpoint(t *testing.T) {
 	})
 }
 
+// TestConfigTimers has timers that cannot be kept, and those that make no sense together.
+func TestConfigTimers(t *testing.T) {
+	short := mistaken("pingInterval", "5ms", object{
+		"pongTimeout": "9ms", "maxInactivity": "1ms", "maxLifetime": "9999us", "writeTimeout": "1ns",
+	}).named("too short")
+	short.keys = []string{"pingInterval", "pongTimeout", "maxInactivity", "maxLifetime", "writeTimeout"}
+	checkMistakes(t, []mistake{
+		short,
+		mistaken("maxLifetime", "2000000h").named("too long"),
+		mistaken("pongTimeout", "10s").named("pongs without pings"),
+		mistaken("pingTarget", "client").named("a target without pings"),
+		mistaken("pingTarget", "server", object{"pingInterval": "10s"}),
+		mistaken("tunnel", true, object{"pingInterval": "10s"}).named("pings in a tunnel"),
+		mistaken("tunnel", true, object{"maxInactivity": "10s"}).named("inactivity of a tunnel"),
+		mistaken("tunnel", true, object{"maxLifetime": "10s"}).named("lifetime of a tunnel"),
+	})
+}
+
 func TestConfigUpstream(t *testing.T) {
 	rule := func(options object) mistake {
 		m := mistaken("upstreamRules", []object{options})
@@ -168,6 +190,10 @@ func TestConfigUpstream(t *testing.T) {
 		needy("headers", object{"X-A": "a"}),
 		needy("tls", object{"insecureSkipVerify": true}),
 		needy("tunnel", true),
+		needy("pingInterval", "10s"),
+		needy("maxInactivity", "10s"),
+		needy("maxLifetime", "10s"),
+		needy("drainTimeout", "1s"),
 	})
 }
 
