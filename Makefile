@@ -46,7 +46,7 @@ soak: $(TRAEFIK) $(PEERS) packages
 
 ## bench: what idle sessions cost, with heartbeats and without, beside Traefik by itself
 bench: $(TRAEFIK)
-	go build -C e2e -o .bin/bench ./bench
+	go build -C e2e -buildvcs=auto -o .bin/bench ./bench
 	e2e/.bin/bench $(BENCHFLAGS)
 
 ## fuzz: each fuzzer for FUZZTIME
