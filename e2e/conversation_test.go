@@ -93,8 +93,12 @@ func (x *talker) listen(other string) error {
 		if data != other+" pings" && len(data) != ownPing {
 			strange = fmt.Errorf("%s got ping %q", x.name, data)
 		}
-		// As gorilla's own handler, but that gives a busy machine only a second.
-		return x.WriteControl(gorilla.PongMessage, []byte(data), time.Now().Add(wire.Timeout))
+		// As gorilla's own handler does, but that gives a busy machine only a second.
+		err := x.WriteControl(gorilla.PongMessage, []byte(data), time.Now().Add(wire.Timeout))
+		if errors.Is(err, gorilla.ErrCloseSent) {
+			return nil
+		}
+		return err
 	})
 	x.SetPongHandler(func(data string) error {
 		if data != x.name+" pings" {
