@@ -271,7 +271,7 @@ func (s *session) dismiss(d *dismissal) {
 func (s *session) concludeBy(d *dismissal) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing != nil || s.over {
+	if s.closing != nil || s.over || s.outcome.endedBy != "" {
 		return false
 	}
 	s.outcome = outcome{endedBy: gatewaySide, reason: d.reason}
