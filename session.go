@@ -47,6 +47,7 @@ type session struct {
 	over     bool          // both connections are closed, or about to be
 	closing  *time.Timer   // cuts the session when closing takes too long; nil until it closes
 	draining *time.Timer   // ends the session in its turn at a shutdown
+	waits    bool          // the client's connection is only half closed until the upstream is done with
 	outcome  outcome       // the first reason to end, which stays
 }
 
@@ -280,6 +281,7 @@ func (s *session) concludeBy(d *dismissal) bool {
 		return true
 	}
 	s.outcome.code = d.toClient
+	s.waits = d.clientLast
 	if d.lost != nil {
 		d.lost.lost = true
 	}
@@ -320,14 +322,14 @@ func (s *session) mark(flags ...*bool) {
 	for _, flag := range flags {
 		*flag = true
 	}
-	byeClient, byeUpstream := s.client.parted(), s.upstream.parted()
+	byeClient, byeUpstream, waits := s.client.parted(), s.upstream.parted(), s.waits
 	settled := s.client.settled() && s.upstream.settled()
 	s.mu.Unlock()
 	if settled {
 		s.cut()
 		return
 	}
-	if byeClient {
+	if byeClient && (!waits || !closeWrite(s.client.conn)) {
 		closeQuietly(s.client.conn)
 	}
 	if byeUpstream {
@@ -368,8 +370,8 @@ func (s *session) cut() {
 	s.over = true
 	s.mu.Unlock()
 	s.cutting.Do(func() {
-		closeQuietly(s.client.conn)
 		closeQuietly(s.upstream.conn)
+		closeQuietly(s.client.conn)
 	})
 }
 

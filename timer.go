@@ -127,20 +127,23 @@ type dismissal struct {
 	reason               string
 	toClient, toUpstream int
 	lost                 *side // that no answer is waited for, or nil
+	clientLast           bool  // the client's connection is only half closed until the upstream is done with
 }
 
 var (
-	lifetimeReached = &dismissal{"session lifetime reached", closeGoingAway, closeGoingAway, nil}
-	inactive        = &dismissal{"inactivity timeout", closeGoingAway, closeGoingAway, nil}
-	restarting      = &dismissal{"service restart", closeRestart, closeGoingAway, nil}
+	lifetimeReached = &dismissal{"session lifetime reached", closeGoingAway, closeGoingAway, nil, false}
+	inactive        = &dismissal{"inactivity timeout", closeGoingAway, closeGoingAway, nil, false}
+	// A Traefik that shuts down exits as soon as it has no client's connection any more, and
+	// ends the upstreams' with that.
+	restarting = &dismissal{"service restart", closeRestart, closeGoingAway, nil, true}
 )
 
 // silence is the dismissal for a side that owes us a sign of life.
 func silence(x *side) *dismissal {
 	if x.name == clientSide {
-		return &dismissal{"client heartbeat timeout", closeGoingAway, closeGoingAway, x}
+		return &dismissal{"client heartbeat timeout", closeGoingAway, closeGoingAway, x, false}
 	}
-	return &dismissal{"upstream heartbeat timeout", closeBadGateway, closeGoingAway, x}
+	return &dismissal{"upstream heartbeat timeout", closeBadGateway, closeGoingAway, x, false}
 }
 
 // From here on there are functions where there could be methods, and no defer on the way

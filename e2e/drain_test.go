@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"sync"
@@ -450,6 +451,27 @@ func TestDrainUnanswered(t *testing.T) {
 		for range 1 + len(deaf) + len(stuck) {
 			g.expectOutcome(t, "wsfw", 1012, restartReason)
 		}
+	})
+}
+
+// TestDrainSlowUpstream has the last upstream of all take its time to answer. Traefik, which exits once the last client
+// has gone, is there until then.
+func TestDrainSlowUpstream(t *testing.T) {
+	const thinking = 2 * time.Second // several times as long as Traefik takes to find that its clients have gone
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: object{"drainTimeout": "0"}})
+		j := g.join(t)
+		g.gateway.Terminate(t)
+		j.toldToLeave(t, "client")
+		j.leaves(t, "client")
+		j.toldToLeave(t, "upstream")
+		j.upstream.SetReadDeadline(time.Now().Add(thinking))
+		if n, err := j.upstream.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("the upstream got %d bytes (%v) while it was thinking, want nothing", n, err)
+		}
+		j.upstream.SetReadDeadline(time.Now().Add(wire.Timeout))
+		j.leaves(t, "upstream")
+		j.expectOutcome(t, "wsfw", 1012, restartReason)
 	})
 }
 
