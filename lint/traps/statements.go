@@ -133,6 +133,16 @@ func isLabelledJump(_ *analysis.Pass, c inspector.Cursor) bool {
 	return n.Label != nil && n.Tok != token.GOTO
 }
 
+func assignsCallAmongOthers(_ *analysis.Pass, c inspector.Cursor) bool {
+	n := c.Node().(*ast.AssignStmt)
+	return n.Tok == token.ASSIGN && len(n.Rhs) > 1 && slices.ContainsFunc(n.Rhs, isCall)
+}
+
+func isCall(e ast.Expr) bool {
+	_, ok := ast.Unparen(e).(*ast.CallExpr)
+	return ok
+}
+
 func assignsNilAmongOthers(pass *analysis.Pass, c inspector.Cursor) bool {
 	n := c.Node().(*ast.AssignStmt)
 	return len(n.Rhs) > 1 && slices.ContainsFunc(n.Rhs, func(e ast.Expr) bool {

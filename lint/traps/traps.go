@@ -79,6 +79,11 @@ var rules = []rule{
 		assignsNilAmongOthers,
 	},
 	{
+		"call-assignment", "a call among several assigned values keeps the others from being assigned; use one statement each",
+		[]ast.Node{(*ast.AssignStmt)(nil)},
+		assignsCallAmongOthers,
+	},
+	{
 		"range", "ranging over an integer or a function does not load; count, or call the function",
 		[]ast.Node{(*ast.RangeStmt)(nil)},
 		isNewRange,
