@@ -13,6 +13,8 @@ const (
 	closeNoStatus    = 1005 // never on the wire: a close frame without a code
 	closeAbnormal    = 1006 // never on the wire: no close frame at all
 	closeInvalidData = 1007
+	closePolicy      = 1008
+	closeTooBig      = 1009
 	closeInternal    = 1011
 	closeRestart     = 1012
 	closeBadGateway  = 1014

@@ -41,6 +41,14 @@ type Config struct {
 	Validate      string `json:"validate,omitempty"`
 	Tunnel        bool   `json:"tunnel,omitempty"`
 
+	MaxFrameSize            string  `json:"maxFrameSize,omitempty"`
+	MaxMessageSize          string  `json:"maxMessageSize,omitempty"`
+	MessageRate             float64 `json:"messageRate,omitempty"`
+	MessageBurst            int     `json:"messageBurst,omitempty"`
+	MaxConnections          int     `json:"maxConnections,omitempty"`
+	MaxConnectionsPerClient int     `json:"maxConnectionsPerClient,omitempty"`
+	ClientHeader            string  `json:"clientHeader,omitempty"`
+
 	// Unknown collects the keys that no option has, which Traefik would drop
 	// without a word.
 	Unknown map[string]any `json:"-" mapstructure:",remain"`
@@ -94,9 +102,11 @@ type settings struct {
 	protocols     []string
 	noCompression bool
 	forward       bool // to an upstream of wsfw's own, else to next
+	inline        bool // to next, and wsfw relays between
 	upstream      upstream
 	limits        limits
 	rules         *grammar // nil: by what the handshake negotiates
+	checkText     bool
 	tunnel        bool
 }
 
@@ -124,11 +134,14 @@ func parse(c *Config) (*settings, error) {
 		limits:        m.limits(c),
 		tunnel:        c.Tunnel,
 	}
-	if m.oneOf("validate", c.Validate, "frames", "off") == "off" {
+	validate := m.oneOf("validate", c.Validate, "frames", "utf8", "off")
+	s.checkText = validate == "utf8"
+	if validate == "off" {
 		s.rules = lax
 	}
 	s.upstream = m.upstream(c)
-	m.contradictions(c, s.limits)
+	s.inline = !s.forward && len(needFrames(c, &s.limits)) > 0
+	m.contradictions(c, s)
 	if len(m.errs) > 0 {
 		return nil, errors.Join(m.errs...)
 	}
@@ -343,42 +356,42 @@ func (m *mistakes) headers(values map[string]string) http.Header {
 	return headers
 }
 
-// contradictions reports options that cannot be had together.
-func (m *mistakes) contradictions(c *Config, l limits) {
-	if c.Tunnel {
-		m.needFrames(c, l)
-	}
-	if c.UpstreamEndpoint == "" {
-		m.needUpstream(c, l)
-	}
+// option is a key of the configuration, and whether it asks for something.
+type option struct {
+	key string
+	set bool
 }
 
-// needFrames reports options that a tunnel cannot keep.
-func (m *mistakes) needFrames(c *Config, l limits) {
-	needy := []struct {
-		key string
-		set bool
-	}{
+// keysSet are the keys of those options that ask for something.
+func keysSet(options []option) []string {
+	var keys []string
+	for _, o := range options {
+		if o.set {
+			keys = append(keys, o.key)
+		}
+	}
+	return keys
+}
+
+// needFrames are the options set that only who looks at frames can keep: those that have
+// wsfw relay.
+func needFrames(c *Config, l *limits) []string {
+	return keysSet([]option{
 		{"pingInterval", l.pingInterval > 0},
 		{"pongTimeout", l.pongTimeout > 0},
 		{"maxInactivity", l.maxInactivity > 0},
 		{"maxLifetime", l.maxLifetime > 0},
+		{"maxFrameSize", l.maxFrameSize > 0},
+		{"maxMessageSize", l.maxMessageSize > 0},
+		{"messageRate", l.messageRate > 0},
 		{"validate", c.Validate != ""},
-	}
-	for _, option := range needy {
-		if option.set {
-			m.add("tunnel", "cannot be had together with %s: a tunnel does not look at frames", option.key)
-		}
-	}
+	})
 }
 
-// needUpstream reports options that only a forward can keep.
-func (m *mistakes) needUpstream(c *Config, l limits) {
+// needUpstream are the options set that only a forward can keep.
+func needUpstream(c *Config) []string {
 	defaults := CreateConfig()
-	needy := []struct {
-		key string
-		set bool
-	}{
+	return keysSet([]option{
 		{"upstreamPath", c.UpstreamPath == "append"},
 		{"upstreamRules", len(c.UpstreamRules) > 0},
 		{"passHostHeader", c.PassHostHeader},
@@ -386,20 +399,38 @@ func (m *mistakes) needUpstream(c *Config, l limits) {
 		{"tls", c.TLS != nil},
 		{"connectTimeout", c.ConnectTimeout != defaults.ConnectTimeout},
 		{"upgradeTimeout", c.UpgradeTimeout != defaults.UpgradeTimeout},
-		{"pingInterval", l.pingInterval > 0},
-		{"pongTimeout", l.pongTimeout > 0},
-		{"maxInactivity", l.maxInactivity > 0},
-		{"maxLifetime", l.maxLifetime > 0},
+		{"tunnel", c.Tunnel},
+	})
+}
+
+// needRelay are the options set that only say how wsfw relays, and not that it does.
+func needRelay(c *Config) []string {
+	defaults := CreateConfig()
+	return keysSet([]option{
 		{"writeTimeout", c.WriteTimeout != defaults.WriteTimeout},
 		{"closeTimeout", c.CloseTimeout != defaults.CloseTimeout},
 		{"drainTimeout", c.DrainTimeout != defaults.DrainTimeout},
-		{"validate", c.Validate != ""},
-		{"tunnel", c.Tunnel},
-	}
-	for _, option := range needy {
-		if option.set {
-			m.add(option.key, "needs upstreamEndpoint: without one wsfw only checks upgrades and leaves them to the router's service")
+	})
+}
+
+// contradictions reports options that cannot be had together.
+func (m *mistakes) contradictions(c *Config, s *settings) {
+	if c.Tunnel {
+		for _, key := range needFrames(c, &s.limits) {
+			m.add("tunnel", "cannot be had together with %s: a tunnel does not look at frames", key)
 		}
+	}
+	if s.forward {
+		return
+	}
+	for _, key := range needUpstream(c) {
+		m.add(key, "needs upstreamEndpoint: without one the router's service is the upstream, and Traefik connects to it")
+	}
+	if s.inline {
+		return
+	}
+	for _, key := range needRelay(c) {
+		m.add(key, "needs upstreamEndpoint, or an option that has wsfw relay to the router's service, such as validate: frames")
 	}
 }
 

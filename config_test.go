@@ -46,8 +46,15 @@ func TestMistakesAreNamed(t *testing.T) {
 			c.PingInterval, c.PongTimeout, c.MaxInactivity, c.MaxLifetime = "1s", "1s", "1s", "1s"
 		}, "tunnel tunnel tunnel tunnel"},
 		{func(c *Config) {
-			c.PingInterval, c.PongTimeout, c.MaxInactivity, c.MaxLifetime, c.DrainTimeout = "1s", "1s", "1s", "1s", "0"
-		}, "drainTimeout maxInactivity maxLifetime pingInterval pongTimeout"},
+			c.WriteTimeout, c.CloseTimeout, c.DrainTimeout = "1s", "1s", "0"
+		}, "closeTimeout drainTimeout writeTimeout"},
+		{func(c *Config) { c.WriteTimeout = "1s"; c.Validate = "utf-8" }, "validate"},
+		{func(c *Config) { c.MaxFrameSize = "64kb"; c.MaxMessageSize = "-1" }, "maxFrameSize maxMessageSize"},
+		{func(c *Config) { c.MaxFrameSize = "9999999999GiB"; c.MaxMessageSize = "1 MiB" }, "maxFrameSize maxMessageSize"},
+		{func(c *Config) { c.MessageBurst = 2 }, "messageBurst"},
+		{func(c *Config) { c.MessageRate = -1; c.MessageBurst = -1 }, "messageBurst messageRate"},
+		{func(c *Config) { c.MaxConnections = -1; c.MaxConnectionsPerClient = -1 }, "maxConnections maxConnectionsPerClient"},
+		{func(c *Config) { c.ClientHeader = "a b" }, "clientHeader clientHeader"},
 		{func(c *Config) { forward(c); c.CloseTimeout = "" }, "closeTimeout"},
 		{func(c *Config) { c.ConnectTimeout = "1s"; c.CloseTimeout = "1s" }, "closeTimeout connectTimeout"},
 		{func(c *Config) { c.Path = "socket" }, "path"},
@@ -64,7 +71,7 @@ func TestMistakesAreNamed(t *testing.T) {
 			c.PassHostHeader = true
 			c.Tunnel = true
 			c.Validate = "frames"
-		}, "passHostHeader tunnel tunnel upstreamPath validate"},
+		}, "passHostHeader tunnel tunnel upstreamPath"},
 		{func(c *Config) { forward(c); c.UpstreamRules = []UpstreamRule{{Header: "A b", Query: "b"}} }, "upstreamRules[0] upstreamRules[0] upstreamRules[0] upstreamRules[0]"},
 		{func(c *Config) {
 			forward(c)

@@ -45,6 +45,7 @@ const (
 	maskSize   = 4
 	maxControl = 125     // payload of a control frame; RFC 6455 section 5.5
 	maxFrame   = 1 << 62 // payload of any frame: half of what RFC 6455 allows, so that sums fit an int
+	unlimited  = 1<<63 - 1
 )
 
 // What a header's first byte means to the direction that it stands in. The data
@@ -57,13 +58,16 @@ const (
 	classControl         // close, ping, pong
 	classUnjudged        // only where frames are not validated: a frame that no rule allows
 	classIllegal
+
+	// classText is added to the class of a data frame whose payload is to be checked.
+	classText = 8
 )
 
 // grammar is which header may follow which: the class of every first byte between two
-// messages, and while a fragmented message waits for its end. Legality is a look-up,
-// since an interpreted comparison costs as much as an interpreted index.
+// messages, and while a fragmented message, or one of text, waits for its end. Legality is
+// a look-up, since an interpreted comparison costs as much as an interpreted index.
 type grammar struct {
-	between, within []byte
+	between, within, withinText []byte
 }
 
 // The grammars that a session may be under. compressed allows RSV1 on the first
@@ -74,12 +78,17 @@ var (
 	compressed = newGrammar(rsv1Bit, false)
 	extended   = newGrammar(rsvBits, false)
 	lax        = newGrammar(rsvBits, true)
+
+	// These have text checked, but for compressed messages.
+	plainText      = spelled(plain)
+	compressedText = spelled(compressed)
 )
 
 // newGrammar makes the grammar that allows the reserved bits in rsv. A lax one
 // has no illegal header.
 func newGrammar(rsv byte, isLax bool) *grammar {
 	g := &grammar{between: make([]byte, 256), within: make([]byte, 256)}
+	g.withinText = g.within
 	for i := 0; i < 256; i++ {
 		first := byte(i)
 		g.between[i] = classify(first, rsv, false)
@@ -90,6 +99,18 @@ func newGrammar(rsv byte, isLax bool) *grammar {
 		}
 	}
 	return g
+}
+
+// spelled is g with the frames of uncompressed text messages marked as such.
+func spelled(g *grammar) *grammar {
+	marked := &grammar{between: append([]byte(nil), g.between...), within: g.within, withinText: append([]byte(nil), g.within...)}
+	for _, first := range []byte{opText, finBit | opText} {
+		marked.between[first] += classText
+	}
+	for _, first := range []byte{opContinuation, finBit | opContinuation} {
+		marked.withinText[first] += classText
+	}
+	return marked
 }
 
 // relaxed turns an illegal class into one that can be walked over.
@@ -136,11 +157,19 @@ func classify(first, rsv byte, within bool) byte {
 	return classStart
 }
 
-// fault is a breach of RFC 6455: the code that the offender is closed with and
-// the reason for it, at most maxCloseReason bytes.
+// fault is a breach of RFC 6455 or of a limit: the code that the offender is closed with
+// and the reason for it, at most maxCloseReason bytes.
 type fault struct {
 	code   int
 	reason string
+}
+
+// kind is what the other side is told of a fault.
+func (f *fault) kind() string {
+	if f.code == closePolicy || f.code == closeTooBig {
+		return "limit exceeded"
+	}
+	return "protocol error"
 }
 
 var (
@@ -151,6 +180,10 @@ var (
 	errControl  = &fault{closeProtocol, "control frame is longer than 125 bytes"}
 	errCode     = &fault{closeProtocol, "close code may not be sent"}
 	errReason   = &fault{closeInvalidData, "close reason is not UTF-8"}
+	errText     = &fault{closeInvalidData, "text is not UTF-8"}
+	errFrame    = &fault{closeTooBig, "frame is too big"}
+	errMessage  = &fault{closeTooBig, "message is too big"}
+	errRate     = &fault{closePolicy, "too many messages"}
 )
 
 // track is where a direction stands in its frames, with what has passed so far.
@@ -162,6 +195,14 @@ type track struct {
 	judged bool   // whether what breaks the rules is a fault
 
 	left int // payload bytes of the current data frame that are still to come
+
+	maxFrame   int      // longest payload of a data frame, at most
+	maxMessage int      // that of a message
+	message    int      // payload of the current fragmented message so far
+	bucket     *bucket  // bounds the rate of messages; nil where that is not asked for
+	ceiling    int64    // of messages, by the bucket
+	speller    *speller // checks text; nil where that is not asked for
+	spelling   bool     // the current frame is of text that is checked
 
 	frames   int64 // complete headers passed, control frames included
 	messages int64 // data messages ended
@@ -177,7 +218,23 @@ type track struct {
 
 // newTrack starts a track at a frame boundary, between two messages.
 func newTrack(rules *grammar, masked bool) *track {
-	return &track{rules: rules, table: rules.between, masked: masked, judged: rules != lax}
+	return &track{
+		rules: rules, table: rules.between, masked: masked, judged: rules != lax,
+		maxFrame: maxFrame, maxMessage: unlimited, ceiling: unlimited,
+	}
+}
+
+// bound has the track keep the limits on sizes, and check text where its rules ask for that.
+func (t *track) bound(l *limits) {
+	if l.maxFrameSize > 0 {
+		t.maxFrame = l.maxFrameSize
+	}
+	if l.maxMessageSize > 0 {
+		t.maxMessage = l.maxMessageSize
+	}
+	if t.rules == plainText || t.rules == compressedText {
+		t.speller = &speller{}
+	}
 }
 
 // walk goes over the headers in chunk, which continues the track, and returns how
@@ -185,23 +242,34 @@ func newTrack(rules *grammar, masked bool) *track {
 // keeps back is a header or a control frame that is not complete yet, at most
 // 131 bytes, which has to stand at the start of the next chunk. A legal close frame
 // ends the walk before it, in t.closing, a pong to a ping of ours, in t.pong, and the
-// first fault, in t.fault.
+// first fault, in t.fault. A fault in the payload of a frame whose start has been passed
+// on in an earlier chunk leaves t.left as it was.
 //
 // One function with everything inline: it runs once a chunk, and in the interpreter
 // a call per frame would cost more than the parsing.
 //
-//nolint:gocognit // see above
+//nolint:gocognit,funlen,nestif // see above
 func walk(t *track, chunk []byte) int {
 	size := len(chunk)
-	if t.left >= size {
-		t.left -= size
+	at := t.left
+	if at > size {
+		at = size
+	}
+	if t.spelling && !spell(t, chunk[:at], t.left == at) {
+		t.fault = errText
+		return 0
+	}
+	t.left -= at
+	if at == size {
 		return size
 	}
-	at := t.left
-	t.left = 0
 	for at+2 <= size {
 		first, second := chunk[at], chunk[at+1]
 		class := t.table[first]
+		text := class >= classText
+		if text {
+			class -= classText
+		}
 		if class == classIllegal || t.judged && (second >= maskBit) != t.masked {
 			t.fault = headerFault(class, t.masked)
 			return at
@@ -229,10 +297,13 @@ func walk(t *track, chunk []byte) int {
 				return at
 			}
 			t.control += int64(end - at)
-		} else if class == classWhole {
-			t.messages++
+		} else if t.fault = overLimit(t, class, length); t.fault != nil {
+			return at
+		} else if text && !spellFrame(t, class, length, chunk[at:body], chunk[body:]) {
+			t.fault = errText
+			return at
 		} else {
-			t.turn(class)
+			enter(t, class, length, text)
 		}
 		t.frames++
 		if end > size {
@@ -244,14 +315,41 @@ func walk(t *track, chunk []byte) int {
 	return at
 }
 
-// turn takes the track into a fragmented message or out of it.
-func (t *track) turn(class byte) {
-	if class == classStart {
-		t.table = t.rules.within
+// overLimit is the limit that a data frame of class with length bytes of payload breaks, or nil.
+func overLimit(t *track, class byte, length int) *fault {
+	if length > t.maxFrame {
+		return errFrame
 	}
-	if class == classEnd {
+	if class > classEnd {
+		return nil
+	}
+	if length > t.maxMessage-t.message {
+		return errMessage
+	}
+	if t.messages >= t.ceiling && (class == classWhole || class == classStart) {
+		return errRate
+	}
+	return nil
+}
+
+// enter takes the track to a data frame of class with length bytes of payload. text tells
+// whether that is to be checked.
+func enter(t *track, class byte, length int, text bool) {
+	switch class {
+	case classWhole:
+		t.messages++
+	case classStart:
+		t.table = t.rules.within
+		if text {
+			t.table = t.rules.withinText
+		}
+		t.message = length
+	case classMiddle:
+		t.message += length
+	case classEnd:
 		t.table = t.rules.between
 		t.messages++
+		t.message = 0
 	}
 }
 

@@ -119,6 +119,9 @@ func work(s *session, f *flow) (readErr, writeErr error) {
 			return nil, err
 		}
 	}
+	if f.finishing && f.track.spelling {
+		return spellOut(f)
+	}
 	if f.finishing {
 		return bulk(f)
 	}
@@ -166,18 +169,31 @@ func rest(s *session, f *flow) (int, error) {
 func relay(f *flow, n int, err error) (readErr, writeErr error) {
 	src, dst, t := f.from.reader, f.to.conn, f.track
 	mask, header := f.mask, f.header
+	limit := t.maxFrame
+	if t.maxMessage < limit {
+		limit = t.maxMessage
+	}
 	buf, held := f.buf, f.held
 	for {
 		if n > 0 {
 			n += held
 			at := n
 			frames, messages := t.frames, t.messages
-			if t.left >= n {
+			if t.left >= n && !t.spelling {
 				t.left -= n
 			} else {
-				at = t.left
-				t.left = 0
-				for at+3 < n {
+				until := n
+				if t.bucket != nil && refill(t, time.Since(f.started)) <= n/header {
+					until = 0 // not each message in this chunk may pass
+				}
+				if t.spelling {
+					until = 0
+					at = 0
+				} else {
+					at = t.left
+					t.left = 0
+				}
+				for at+3 < until {
 					class := t.table[buf[at]]
 					size := int(buf[at+1]) - mask
 					body := at + header
@@ -196,19 +212,21 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 						}
 						size = int(binary.BigEndian.Uint64(buf[at+2 : at+10]))
 						body += 8
-						if size < 1<<16 || size > maxFrame {
+						if size < 1<<16 {
 							break
 						}
 					}
-					if body > n {
+					if body > n || size > limit {
 						break
 					}
-					t.frames++
 					if class == classWhole {
 						t.messages++
+					} else if size > t.maxMessage-t.message {
+						break
 					} else {
-						t.turn(class)
+						enter(t, class, size, false)
 					}
+					t.frames++
 					at = body + size
 					if at > n {
 						t.left = at - n
@@ -244,7 +262,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 				f.held = held
 				buf = grow(f)
 			}
-			if t.left >= largeBuffer && err == nil {
+			if t.left >= largeBuffer && !t.spelling && err == nil {
 				readErr, writeErr = bulk(f)
 				buf = f.buf
 				if readErr != nil || writeErr != nil {

@@ -69,6 +69,11 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 		idleBy:     later(0, set.limits.maxInactivity),
 	}
 	s.flows = []*flow{s.toUpstream, s.toClient}
+	for _, f := range s.flows {
+		f.started = s.started
+		f.track.bound(s.limits)
+	}
+	s.toUpstream.track.bucket = newBucket(s.limits)
 	client.back, upstream.back = upstream, client
 	if s.pingInterval > 0 && s.pingClient {
 		s.expectPongs(s.toUpstream)
@@ -83,7 +88,6 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 func (s *session) expectPongs(f *flow) {
 	f.from.heart = newHeartbeat(f.from.name == upstreamSide)
 	f.track.token = f.from.heart.token()
-	f.started = s.started
 }
 
 // warm goes through what the pumps of a session do, one after the other, with one that has
@@ -187,16 +191,21 @@ func (s *session) passClose(f *flow) {
 	s.mark(&f.from.closeReceived, &f.to.closeSent)
 }
 
-// breach answers a fault of f's source: both sides are told, each by the pump to it.
-// f stands between two frames, for a fault is found before its frame is passed on.
+// breach answers a fault of f's source: both sides are told, each by the pump to it. But for
+// text, a fault is found before anything of its frame is passed on. Where it is not, the
+// destination is left in the middle of a frame, and its connection is closed.
 func (s *session) breach(f *flow) {
 	fault := f.track.fault
 	s.conclude(gatewaySide, fault.code, f.from.name+": "+fault.reason)
 	s.startClosing()
 	s.leave(f.from, closeFrame(fault.code, fault.reason, f.from.name == upstreamSide))
+	if f.track.left > 0 {
+		closeQuietly(f.to.conn)
+		return
+	}
 	farewell := s.farewellTo(f.to)
 	if farewell == nil {
-		farewell = lossFrame(f.to, f.from.name+" protocol error")
+		farewell = lossFrame(f.to, f.from.name+" "+fault.kind())
 	}
 	s.sendClose(f.to, farewell)
 }

@@ -49,6 +49,8 @@ var (
 	refuseTimeout  = &refusal{http.StatusGatewayTimeout, "The WebSocket server behind this address did not answer in time.", nil}
 	refuseGone     = &refusal{statusClientClosed, "The client closed the connection.", nil}
 	refuseRestart  = &refusal{http.StatusServiceUnavailable, "This gateway is restarting: connect again in a moment.", map[string]string{"Retry-After": "1"}}
+	refuseCrowd    = &refusal{http.StatusServiceUnavailable, "There are as many WebSocket sessions here as there may be: connect again later.", map[string]string{"Retry-After": "5"}}
+	refuseClient   = &refusal{http.StatusTooManyRequests, "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", map[string]string{"Retry-After": "5"}}
 	refuseHijack   = &refusal{http.StatusInternalServerError, "This connection cannot be upgraded.", nil}
 )
 
@@ -60,6 +62,20 @@ func (r *refusal) answer(rw http.ResponseWriter) {
 		header[name] = []string{value}
 	}
 	http.Error(rw, r.sentence, r.status)
+}
+
+// response is the refusal for a connection that the server has given away already.
+func (r *refusal) response() []byte {
+	body := r.sentence + "\n"
+	answer := &http.Response{
+		StatusCode: r.status, ProtoMajor: 1, ProtoMinor: 1, Close: true,
+		Header:        http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}},
+		ContentLength: int64(len(body)),
+		Body:          io.NopCloser(strings.NewReader(body)),
+	}
+	var b bytes.Buffer
+	_ = answer.Write(&b)
+	return b.Bytes()
 }
 
 // asksUpgrade reports whether a request asks for a WebSocket (RFC 6455 section
@@ -272,9 +288,9 @@ var errNotHijackable = errors.New("a middleware before wsfw hides the connection
 // has agreed to. The connection is the caller's, unless there is an error.
 func accept(rw http.ResponseWriter, req *http.Request, agreed *http.Response) (net.Conn, []byte, error) {
 	header := rw.Header().Clone()
-	conn, buffered, err := http.NewResponseController(rw).Hijack()
+	conn, early, err := takeOver(rw)
 	if err != nil {
-		return nil, nil, errNotHijackable
+		return nil, nil, err
 	}
 	accepted := false
 	defer func() {
@@ -286,6 +302,15 @@ func accept(rw http.ResponseWriter, req *http.Request, agreed *http.Response) (n
 		return nil, nil, err
 	}
 	accepted = true
+	return conn, early, nil
+}
+
+// takeOver takes the client's connection from the server, with what has already come.
+func takeOver(rw http.ResponseWriter) (conn net.Conn, early []byte, err error) {
+	conn, buffered, err := http.NewResponseController(rw).Hijack()
+	if err != nil {
+		return nil, nil, errNotHijackable
+	}
 	return conn, taken(buffered.Reader), nil
 }
 

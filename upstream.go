@@ -289,16 +289,23 @@ func extensionNames(extensions []string) []string {
 	return names
 }
 
-// grammarOf is the grammar that negotiated extensions give frames.
-func grammarOf(answer http.Header) *grammar {
+// grammarOf is the grammar that negotiated extensions give frames. Where text is to be checked,
+// that of an extension which wsfw does not know is exempt, as compressed text is.
+func grammarOf(answer http.Header, checkText bool) *grammar {
 	names := extensionNames(listItems(answer[extensionsHeader]))
+	if len(names) == 0 && checkText {
+		return plainText
+	}
 	if len(names) == 0 {
 		return plain
 	}
-	if len(names) == 1 && names[0] == "permessage-deflate" {
-		return compressed
+	if len(names) > 1 || names[0] != "permessage-deflate" {
+		return extended
 	}
-	return extended
+	if checkText {
+		return compressedText
+	}
+	return compressed
 }
 
 // isTimeout reports whether a dial or an exchange failed on time.

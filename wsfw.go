@@ -68,11 +68,21 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		refuseRestart.answer(rw)
 		return
 	}
-	if !m.settings.forward {
+	client := clientOf(req, m.settings.limits.clientHeader)
+	if full := take(m.name, client, &m.settings.limits); full != nil {
+		full.answer(rw)
+		return
+	}
+	defer giveBack(m.name, client)
+	if !m.settings.forward && !m.settings.inline {
 		m.next.ServeHTTP(rw, o.onto(req))
 		return
 	}
 	v := &visit{middleware: m, started: time.Now(), client: req.RemoteAddr, path: sentPath(req.URL)}
+	if m.settings.inline {
+		v.between(shutdown, rw, req, o)
+		return
+	}
 	s := v.open(rw, req, rest, o)
 	if s != nil {
 		s.runUntil(shutdown)
@@ -138,12 +148,18 @@ func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *
 		return nil
 	}
 	joined = true
-	v.subprotocol = answer.Header.Get(protocolHeader)
-	rules := v.middleware.settings.rules
+	return v.session(newSide(clientSide, client, early), newSide(upstreamSide, conn, taken(reader)), answer.Header)
+}
+
+// session joins two sides by the upstream's answer.
+func (v *visit) session(client, upstream *side, answer http.Header) *session {
+	v.subprotocol = answer.Get(protocolHeader)
+	set := v.middleware.settings
+	rules := set.rules
 	if rules == nil {
-		rules = grammarOf(answer.Header)
+		rules = grammarOf(answer, set.checkText)
 	}
-	return newSession(newSide(clientSide, client, early), newSide(upstreamSide, conn, taken(reader)), rules, v.middleware.settings, v.middleware.report)
+	return newSession(client, upstream, rules, set, v.middleware.report)
 }
 
 // fail answers a client whose upstream could not be reached, and logs the cause,

@@ -1,0 +1,268 @@
+package wsfw
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"time"
+)
+
+// lingerTimeout is how long a service that has lost its session may go on with what it still
+// has to send upstream.
+const lingerTimeout = time.Second
+
+// takeover is the response writer that next gets for an upgrade that wsfw relays: whoever
+// takes the connection over gets the far ends of two pipes, and the session goes between
+// these and the client. What next answers without that goes to the client as it is.
+type takeover struct {
+	http.ResponseWriter // the client's
+	visit               *visit
+
+	settled sync.Once
+	ready   chan struct{} // closed when next has taken the connection over, or returned
+	left    chan struct{} // closed when next has returned
+
+	// Written before ready is closed.
+	client  net.Conn
+	early   []byte       // what the client has sent after its request
+	service *serviceConn // nil where next has not taken the connection over
+	hidden  bool         // the connection could not be had: the client has been told
+}
+
+// between has next answer an upgrade. Where that is a session, wsfw relays it. It returns when
+// next has, and panics as next does.
+//
+// next runs in a goroutine of its own, so that the session has this one, which Traefik counts.
+func (v *visit) between(shutdown context.Context, rw http.ResponseWriter, req *http.Request, o *offer) {
+	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), v.trace()))
+	defer cancel()
+	t := &takeover{ResponseWriter: rw, visit: v, ready: make(chan struct{}), left: make(chan struct{})}
+	answer := sync.OnceFunc(func() {
+		v.middleware.next.ServeHTTP(t, o.onto(req.WithContext(ctx)))
+	})
+	go t.serve(answer)
+	<-t.ready
+	if t.service != nil {
+		v.relay(shutdown, t, req, o)
+		linger := time.AfterFunc(lingerTimeout, cancel)
+		defer linger.Stop()
+	}
+	<-t.left
+	answer() // panics if it has
+}
+
+// trace has the visit know the server that Traefik has chosen.
+func (v *visit) trace() *httptrace.ClientTrace {
+	address := ""
+	return &httptrace.ClientTrace{
+		GetConn: func(hostPort string) { address = hostPort },
+		GotConn: func(info httptrace.GotConnInfo) {
+			v.upstream = "ws://" + address
+			if _, secure := info.Conn.(*tls.Conn); secure {
+				v.upstream = "wss://" + address
+			}
+		},
+	}
+}
+
+// serve runs next. Its panic is kept by answer.
+func (t *takeover) serve(answer func()) {
+	defer close(t.left)
+	defer t.settle()
+	defer func() { _ = recover() }()
+	answer()
+}
+
+// settle lets the session begin, if there is one.
+func (t *takeover) settle() {
+	t.settled.Do(func() { close(t.ready) })
+}
+
+// Hijack implements http.Hijacker for next.
+func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if t.service != nil {
+		return nil, nil, http.ErrHijacked
+	}
+	if t.hidden {
+		return nil, nil, errNotHijackable
+	}
+	conn, early, err := takeOver(t.ResponseWriter)
+	if err != nil {
+		t.hidden = true
+		t.visit.middleware.report("client connection not taken over", err)
+		refuseHijack.answer(t.ResponseWriter)
+		return nil, nil, err
+	}
+	near, far := joinService(conn)
+	t.client, t.early, t.service = conn, early, near
+	t.settle()
+	return far, bufio.NewReadWriter(bufio.NewReader(far), bufio.NewWriter(far)), nil
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (t *takeover) WriteHeader(status int) {
+	if !t.hidden {
+		t.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write implements http.ResponseWriter. next cannot flush through an interpreted writer, so a
+// body of unknown length, which may be a stream, is flushed for it.
+func (t *takeover) Write(body []byte) (int, error) {
+	if t.hidden {
+		return len(body), nil
+	}
+	n, err := t.ResponseWriter.Write(body)
+	if err == nil && t.Header().Get("Content-Length") == "" {
+		_ = http.NewResponseController(t.ResponseWriter).Flush()
+	}
+	return n, err
+}
+
+// relay carries the session that next has begun, and closes both its connections.
+func (v *visit) relay(shutdown context.Context, t *takeover, req *http.Request, o *offer) {
+	defer closeQuietly(t.client)
+	defer closeQuietly(t.service)
+	s := v.join(t, req, o)
+	if s != nil {
+		s.runUntil(shutdown)
+		v.record(s)
+	}
+}
+
+// join hands next's answer to the client, and joins the connections. It is nil where that is
+// no session.
+func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
+	head := &bytes.Buffer{}
+	reader := bufio.NewReaderSize(io.TeeReader(t.service, head), answerBufferBytes)
+	//nolint:bodyclose // the body is read from the connection, which is closed
+	answer, err := readAnswer(reader)
+	if err != nil {
+		v.middleware.report("the service took the connection over and did not answer", err)
+		return nil
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		_, _ = io.Copy(t.client, io.MultiReader(head, t.service))
+		return nil
+	}
+	if err := verify(answer.Header, req.Header.Get(keyHeader), o); err != nil {
+		v.middleware.report("upstream "+v.upstream+" failed", err)
+		_, _ = t.client.Write(refuseGateway.response())
+		return nil
+	}
+	early := taken(reader)
+	if _, err := t.client.Write(head.Bytes()[:head.Len()-len(early)]); err != nil {
+		return nil
+	}
+	return v.session(newSide(clientSide, t.client, t.early), newSide(upstreamSide, t.service, early), answer.Header)
+}
+
+// serviceConn is the session's end of the connection to Traefik's service. What the service
+// writes comes out of one pipe, and what is written to it goes into another: either direction
+// can end by itself.
+type serviceConn struct {
+	io.Reader // fromService
+	io.Writer // toService
+
+	fromService, toService net.Conn
+	closing                sync.Once
+	flushed                chan struct{} // closed when the service has passed on all that it was given
+}
+
+// hijackedConn is the service's end, which it takes for the client's connection. Reader and
+// Writer are embedded, for so compiled code calls theirs: a method of ours would cost each
+// message some 15 µs.
+type hijackedConn struct {
+	io.Reader // fromSession
+	io.Writer // toSession
+
+	client                 net.Conn
+	fromSession, toSession net.Conn
+	session                *serviceConn
+}
+
+// joinService makes both ends of a connection that stands for client's.
+func joinService(client net.Conn) (*serviceConn, *hijackedConn) {
+	fromService, toSession := net.Pipe()
+	fromSession, toService := net.Pipe()
+	near := &serviceConn{
+		Reader: fromService, Writer: toService,
+		fromService: fromService, toService: toService, flushed: make(chan struct{}),
+	}
+	far := &hijackedConn{
+		Reader: fromSession, Writer: toSession,
+		client: client, fromSession: fromSession, toSession: toSession, session: near,
+	}
+	return near, far
+}
+
+// Close implements net.Conn. It does not wait for the service.
+func (c *serviceConn) Close() error {
+	c.closing.Do(func() {
+		_ = c.fromService.Close()
+		_ = c.toService.SetWriteDeadline(past)
+		go flush(c)
+	})
+	return nil
+}
+
+// flush ends what the service reads once it has passed on what it was given: an empty write
+// comes back when it is there to read more.
+func flush(c *serviceConn) {
+	defer func() { _ = recover() }()
+	defer close(c.flushed)
+	_ = c.toService.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	_, _ = c.toService.Write(nil)
+	_ = c.toService.Close()
+}
+
+// LocalAddr implements net.Conn.
+func (c *serviceConn) LocalAddr() net.Addr { return c.toService.LocalAddr() }
+
+// RemoteAddr implements net.Conn.
+func (c *serviceConn) RemoteAddr() net.Addr { return c.toService.RemoteAddr() }
+
+// SetDeadline implements net.Conn.
+func (c *serviceConn) SetDeadline(t time.Time) error {
+	_ = c.fromService.SetReadDeadline(t)
+	return c.toService.SetWriteDeadline(t)
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *serviceConn) SetReadDeadline(t time.Time) error { return c.fromService.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *serviceConn) SetWriteDeadline(t time.Time) error { return c.toService.SetWriteDeadline(t) }
+
+// Close implements net.Conn. A proxy closes its client's connection when its upstream has
+// nothing more to say, and the upstream's right after that. So this comes back only when there
+// is nothing more to be said to the upstream either, such as the answer to its close frame.
+func (c *hijackedConn) Close() error {
+	_ = c.toSession.Close()
+	<-c.session.flushed
+	return c.fromSession.Close()
+}
+
+// LocalAddr implements net.Conn.
+func (c *hijackedConn) LocalAddr() net.Addr { return c.client.LocalAddr() }
+
+// RemoteAddr implements net.Conn.
+func (c *hijackedConn) RemoteAddr() net.Addr { return c.client.RemoteAddr() }
+
+// SetDeadline implements net.Conn.
+func (c *hijackedConn) SetDeadline(t time.Time) error {
+	_ = c.fromSession.SetReadDeadline(t)
+	return c.toSession.SetWriteDeadline(t)
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *hijackedConn) SetReadDeadline(t time.Time) error { return c.fromSession.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *hijackedConn) SetWriteDeadline(t time.Time) error { return c.toSession.SetWriteDeadline(t) }
