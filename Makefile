@@ -54,7 +54,7 @@ bench: $(TRAEFIK)
 # counts as a failure is a failing input, which it writes into testdata.
 fuzz:
 	go test -run Fuzz .
-	for fuzzer in FuzzWalk FuzzCloseFrame FuzzSession; do \
+	for fuzzer in FuzzWalk FuzzText FuzzCloseFrame FuzzSession; do \
 		go test -run '^$$' -fuzz $$fuzzer -fuzztime $(FUZZTIME) -fuzzminimizetime 5s . || test ! -e testdata || exit 1; \
 	done
 

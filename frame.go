@@ -255,9 +255,12 @@ func walk(t *track, chunk []byte) int {
 	if at > size {
 		at = size
 	}
-	if t.spelling && !spell(t, chunk[:at], t.left == at) {
-		t.fault = errText
-		return 0
+	if t.spelling {
+		legal := spell(t, chunk[:at], t.left == at)
+		if !legal {
+			t.fault = errText
+			return 0
+		}
 	}
 	t.left -= at
 	if at == size {

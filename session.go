@@ -96,8 +96,10 @@ func (s *session) expectPongs(f *flow) {
 func warm() {
 	conn, peer := net.Pipe()
 	_ = peer.Close()
-	set := &settings{limits: limits{pingInterval: time.Hour, pingClient: true, pongTimeout: time.Hour, maxInactivity: time.Hour}}
-	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plain, set, func(string, error) {})
+	set := &settings{limits: limits{
+		pingInterval: time.Hour, pingClient: true, pongTimeout: time.Hour, maxInactivity: time.Hour, messageRate: 1, messageBurst: 1,
+	}}
+	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plainText, set, func(string, error) {})
 	s.directions.Add(4)
 	s.carry(s.toUpstream) // the client has gone: this ends the session
 	s.carry(s.toClient)
@@ -105,7 +107,9 @@ func warm() {
 	rouse(s, f)
 	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
 	_, _ = relay(f, copy(f.buf, controlFrame(opPong, f.from.heart.payload, true)), nil)
+	_, _ = relay(f, copy(f.buf, []byte{finBit | opText, maskBit | 1, 0, 0, 0, 0, 'a'}), nil)
 	_, _ = bulk(f)
+	_, _ = spellOut(f)
 	stamp(s, s.toClient, 1)
 	_ = ping(s.client)
 	beat(&metronome{due: []*session{s}})

@@ -12,6 +12,9 @@ import (
 )
 
 func isBadReceive(pass *analysis.Pass, c inspector.Cursor) bool {
+	if r, ok := c.Node().(*ast.ReturnStmt); ok {
+		return slices.ContainsFunc(r.Results, isReceive)
+	}
 	n := c.Node().(*ast.AssignStmt)
 	return slices.ContainsFunc(n.Rhs, isReceive) && (n.Tok == token.ASSIGN || redeclares(pass, n.Lhs[0]))
 }

@@ -39,8 +39,8 @@ var rules = []rule{
 		always,
 	},
 	{
-		"receive", "x = <-c may drop the value or panic, and so may := of a known x; give it a new name",
-		[]ast.Node{(*ast.AssignStmt)(nil)},
+		"receive", "x = <-c and return <-c drop the value or panic, and so may := of a known x; give it a new name",
+		[]ast.Node{(*ast.AssignStmt)(nil), (*ast.ReturnStmt)(nil)},
 		isBadReceive,
 	},
 	{

@@ -14,6 +14,8 @@ func receive(b *box, list []int, c chan int) (n int) {
 	case m := <-c:
 		n = m
 	}
-	_ = ok
+	if ok {
+		return <-c // want `receive: `
+	}
 	return n
 }

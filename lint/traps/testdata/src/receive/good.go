@@ -11,7 +11,8 @@ func named(s *store, c chan int) int {
 		return third
 	}
 	if !ok {
-		return <-c
+		last := <-c
+		return last
 	}
 	return first
 }

@@ -1,0 +1,111 @@
+package wsfw
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// TestServiceIsHeardOut has a proxy close its client's connection while it still passes on what
+// it was given: it is held up until that is done and the session has ended.
+func TestServiceIsHeardOut(t *testing.T) {
+	client, peer := net.Pipe()
+	defer peer.Close()
+	near, far := joinService(client)
+	last := []byte("the answer to a close frame")
+	read, passOn, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		buf := make([]byte, 100)
+		_, _ = far.Read(buf)
+		close(read)
+		<-passOn
+		_, _ = io.Copy(io.Discard, far)
+	}()
+	go func() {
+		_ = far.Close()
+		close(closed)
+	}()
+	if n, err := near.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+		t.Fatalf("the session reads %d bytes (%v) of a service that has closed, want the end", n, err)
+	}
+	if _, err := near.Write(last); err != nil {
+		t.Fatalf("the way to a service that has closed is closed, too: %v", err)
+	}
+	<-read
+	_ = near.Close()
+	if isClosed(closed) {
+		t.Error("the service is let go before it has passed on what it read")
+	}
+	close(passOn)
+	<-closed
+	if _, err := near.Write(last); err == nil {
+		t.Error("the session can still write to a service that has gone")
+	}
+}
+
+// TestStuckServiceIsGivenUp has nobody read what was written.
+func TestStuckServiceIsGivenUp(t *testing.T) {
+	near, far := joinService(nil)
+	wrote := make(chan error)
+	go func() {
+		_, err := near.Write([]byte("x"))
+		wrote <- err
+	}()
+	start := time.Now()
+	_ = near.Close()
+	if err := <-wrote; err == nil {
+		t.Error("a write that nobody reads succeeds")
+	}
+	_ = far.Close()
+	if took := time.Since(start); took > 10*lingerTimeout {
+		t.Errorf("a service that does not read was given up after %v", took)
+	}
+}
+
+// isClosed reports whether c is closed; nobody sends on it.
+func isClosed(c chan struct{}) bool {
+	done := make(chan bool, 2)
+	go func() {
+		<-c
+		done <- true
+	}()
+	time.AfterFunc(10*time.Millisecond, func() { done <- false })
+	is := <-done
+	return is
+}
+
+// TestTakeoverHandsOnAnswers is a service that answers an upgrade without taking it over, and
+// one that tries to, where it cannot.
+func TestTakeoverHandsOnAnswers(t *testing.T) {
+	m := &Middleware{name: "m", settings: &settings{inline: true}, next: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/take" {
+			_, _, err := http.NewResponseController(rw).Hijack()
+			http.Error(rw, "the proxy's own: "+err.Error(), http.StatusBadGateway)
+			return
+		}
+		rw.Header().Set("X-Own", "yes")
+		rw.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(rw, "nothing here")
+	})}
+	answer := func(path string) *httptest.ResponseRecorder {
+		req := httptest.NewRequest(http.MethodGet, path, nil)
+		for name, value := range map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", versionHeader: "13", keyHeader: "dGhlIHNhbXBsZSBub25jZQ=="} {
+			req.Header.Set(name, value)
+		}
+		rw := httptest.NewRecorder()
+		m.ServeHTTP(rw, req)
+		return rw
+	}
+	if rw := answer("/"); rw.Code != 404 || rw.Body.String() != "nothing here" || rw.Header().Get("X-Own") != "yes" || !rw.Flushed {
+		t.Errorf("the service's answer came as %d %q %v", rw.Code, rw.Body, rw.Header())
+	}
+	if rw := answer("/take"); rw.Code != 500 || rw.Body.String() != refuseHijack.sentence+"\n" {
+		t.Errorf("a connection that cannot be taken over is answered %d %q", rw.Code, rw.Body)
+	}
+	if len(occupied) > 0 {
+		t.Errorf("places are not given back: %v", occupied)
+	}
+}

@@ -1,0 +1,62 @@
+package wsfw
+
+import (
+	"net/http"
+	"testing"
+)
+
+func TestPlaces(t *testing.T) {
+	l := &limits{maxConnections: 3, maxPerClient: 2}
+	steps := []struct {
+		client string
+		gives  bool // its place back
+		want   *refusal
+	}{
+		{"a", false, nil},
+		{"a", false, nil},
+		{"a", false, refuseClient},
+		{"b", false, nil},
+		{"c", false, refuseCrowd},
+		{"a", true, nil},
+		{"c", false, nil},
+		{"a", false, refuseCrowd},
+		{"b", true, nil},
+		{"a", false, nil},
+	}
+	for i, s := range steps {
+		if s.gives {
+			giveBack("crowd", s.client)
+		} else if got := take("crowd", s.client, l); got != s.want {
+			t.Fatalf("step %d: %v, want %v", i, got, s.want)
+		}
+	}
+	if take("another", "a", l) != nil {
+		t.Error("middlewares of two names share their places")
+	}
+	giveBack("another", "a")
+	for _, client := range []string{"a", "a", "c"} {
+		giveBack("crowd", client)
+	}
+	if len(occupied) != 0 {
+		t.Errorf("places are left when all have been given back: %v", occupied)
+	}
+}
+
+func TestClientOf(t *testing.T) {
+	cases := []struct{ remote, header, value, want string }{
+		{"192.0.2.1:5000", "", "", "192.0.2.1"},
+		{"[2001:db8::1]:5000", "", "", "2001:db8::1"},
+		{"192.0.2.1:5000", "X-Real-Ip", "", "192.0.2.1"},
+		{"192.0.2.1:5000", "X-Real-Ip", "198.51.100.7", "X-Real-Ip: 198.51.100.7"},
+		{"@", "", "", "@"},
+	}
+	for _, c := range cases {
+		req := &http.Request{RemoteAddr: c.remote, Header: http.Header{}}
+		if c.value != "" {
+			req.Header.Set(c.header, c.value)
+		}
+		if got := clientOf(req, c.header); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
