@@ -1,6 +1,7 @@
 package wsfw
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -28,7 +29,7 @@ func TestServiceIsHeardOut(t *testing.T) {
 		_ = far.Close()
 		close(closed)
 	}()
-	if n, err := near.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+	if n, err := near.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("the session reads %d bytes (%v) of a service that has closed, want the end", n, err)
 	}
 	if _, err := near.Write(last); err != nil {

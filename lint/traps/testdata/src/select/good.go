@@ -1,3 +1,3 @@
 package p
 
-func take(a chan int) int { return <-a }
+func take(a chan int) int { first := <-a; return first }
