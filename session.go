@@ -245,7 +245,7 @@ func (s *session) endOfStream(f *flow) {
 	s.mu.Lock()
 	farewell := f.to.farewell
 	told := f.to.closeSent
-	vanished := !told && farewell == nil && !f.from.closeReceived
+	vanished := !told && farewell == nil && !f.from.closeReceived && !s.over
 	s.mu.Unlock()
 	if vanished {
 		s.conclude(f.from.name, closeAbnormal, "connection lost")

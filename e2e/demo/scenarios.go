@@ -36,6 +36,7 @@ const (
 	forwarding = "Forward"
 	refusing   = "Before 101"
 	keeping    = "Looked after"
+	limiting   = "Limits"
 	ending     = "After 101"
 	leaving    = "Leave to Traefik"
 )
@@ -65,7 +66,7 @@ func scenarios(up *upstream) []scenario {
 	fill := strings.NewReplacer(
 		"PLAIN", up.plain.addr, "SECURE", up.secure.addr, "SILENT", up.silent.Addr().String(), "CAFILE", up.caFile)
 	var all []scenario
-	for _, group := range [][]scenario{forwards(), agreements(), refusals(), careful(), endings(), leaves()} {
+	for _, group := range [][]scenario{forwards(), agreements(), refusals(), careful(), bounds(), endings(), leaves()} {
 		all = append(all, group...)
 	}
 	for i := range all {
@@ -260,6 +261,36 @@ maxLifetime: 2s
 	return complete(list, keeping, nil)
 }
 
+func bounds() []scenario {
+	list := []scenario{{
+		ID: "size", Title: "Message too big", Burst: 1, Size: 4 << 10,
+		Text: "Messages of a kibibyte and no more. The next one is larger: its header is enough, and the upstream sees nothing of it.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/echo
+maxMessageSize: 1KiB
+`,
+		Expect: ended(1009, "message is too big", "wsfw"),
+	}, {
+		ID: "rate", Title: "Too many messages", Burst: 5, Size: 16,
+		Text: "Three messages at once, and two a second after that. Five more come all together.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/echo
+messageRate: 2
+messageBurst: 3
+`,
+		Expect: ended(1008, "too many messages", "wsfw"),
+	}, {
+		ID: "text", Title: "Text that is none",
+		Text: "After your first message the upstream sends Latin-1 as text. Your browser would have to fail the connection itself.",
+		YAML: `
+upstreamEndpoint: ws://PLAIN/latin
+validate: utf8
+`,
+		Expect: ended(1014, "upstream protocol error", "wsfw"),
+	}}
+	return complete(list, limiting, nil)
+}
+
 func endings() []scenario {
 	list := []scenario{{
 		ID: "kick", Title: "Closed by the upstream",
@@ -314,6 +345,14 @@ func leaves() []scenario {
 		Text:   "No options at all: a valid upgrade goes to the router's own service, untouched. wsfw leaves the session to it and writes no record.",
 		YAML:   "{}",
 		Expect: outcome{Status: 101, First: "router's own service", Code: 1000},
+	}, {
+		ID: "inline", Title: "Traefik's own service, looked after", HangUp: true,
+		Text: "No upstreamEndpoint, but heartbeats: the router's own service stays the upstream, and wsfw stands between. The record has the round trips of both ends.",
+		YAML: `
+pingInterval: 200ms
+pongTimeout: 2s
+`,
+		Expect: hungUp("router's own service"),
 	}, {
 		ID: "path", Title: "Another path", Suffix: "/lively", HangUp: true,
 		Text: "wsfw takes /live and what lies below, by whole segments. /lively is another path and goes to the router's own service; change it to /live.",

@@ -67,6 +67,7 @@ func upstreamHandler() http.Handler {
 		"/kick":    onMessage(kick),
 		"/vanish":  onMessage(vanish),
 		"/broken":  onMessage(sendBroken),
+		"/latin":   onMessage(sendLatin),
 		"/mute":    echoMute,
 		"/stuck":   stuck,
 	} {
@@ -197,6 +198,12 @@ func vanish(*websocket.Conn) {}
 // waits for what comes of it.
 func sendBroken(conn *websocket.Conn) {
 	_, _ = conn.NetConn().Write([]byte{0xC1, 0x02, 'h', 'i'})
+	_, _, _ = conn.ReadMessage()
+}
+
+// sendLatin sends text that is not UTF-8 (RFC 6455 section 5.6), and waits for what comes of it.
+func sendLatin(conn *websocket.Conn) {
+	_ = conn.WriteMessage(websocket.TextMessage, []byte("caf\xe9"))
 	_, _, _ = conn.ReadMessage()
 }
 
