@@ -106,8 +106,8 @@ func TestReadmeLoads(t *testing.T) {
 			}
 		}
 	})
-	if engines := len(engine.All()); loaded != 3*engines || named != engines {
-		t.Errorf("found %d middlewares and %d static configurations for %d engines, want 3 and 1 for each", loaded, named, engines)
+	if engines := len(engine.All()); loaded != 4*engines || named != engines {
+		t.Errorf("found %d middlewares and %d static configurations for %d engines, want 4 and 1 for each", loaded, named, engines)
 	}
 }
 
