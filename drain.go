@@ -52,18 +52,8 @@ func isShutDown(server *http.Server) bool {
 	return errors.Is(server.Serve(&net.TCPListener{}), http.ErrServerClosed)
 }
 
-// runUntil runs the session. When shutdown ends, it drains it: each at a random time within
-// its drainTimeout, for clients that are all sent away at once all come back at once.
-func (s *session) runUntil(shutdown context.Context) {
-	release := context.AfterFunc(shutdown, func() {
-		defer recovered(s)
-		s.drain()
-	})
-	defer release()
-	s.run()
-}
-
-// drain has the session dismissed at a random time within drainTimeout.
+// drain has the session dismissed at a random time within drainTimeout, for clients that are
+// all sent away at once all come back at once.
 func (s *session) drain() {
 	wait := random(s.drainTimeout)
 	s.mu.Lock()

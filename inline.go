@@ -24,6 +24,9 @@ type takeover struct {
 	http.ResponseWriter // the client's
 	visit               *visit
 
+	answer func()             // has next answer; called again, it panics if that has
+	cancel context.CancelFunc // of the request that next gets
+
 	settled sync.Once
 	ready   chan struct{} // closed when next has taken the connection over, or returned
 	left    chan struct{} // closed when next has returned
@@ -35,30 +38,45 @@ type takeover struct {
 	hidden  bool         // the connection could not be had: the client has been told
 }
 
-// between has next answer an upgrade. Where that is a session, wsfw relays it. It returns when
-// next has, and panics as next does.
+// between has next answer an upgrade. It is nil where that was no session, and panics where
+// next does. Otherwise the takeover has to be finished after the session.
 //
-// next runs in a goroutine of its own, so that the session has this one, which Traefik counts.
-func (v *visit) between(shutdown context.Context, rw http.ResponseWriter, req *http.Request, o *offer) {
-	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), v.trace()))
-	defer cancel()
-	t := &takeover{ResponseWriter: rw, visit: v, ready: make(chan struct{}), left: make(chan struct{})}
-	answer := sync.OnceFunc(func() {
-		v.middleware.next.ServeHTTP(t, o.onto(req.WithContext(ctx)))
-	})
-	go t.serve(answer)
+// next runs in a goroutine of its own, and the session's handler, which Traefik counts, waits.
+func (v *visit) between(rw http.ResponseWriter, req *http.Request, o *offer) *session {
+	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), traceOf(v)))
+	t := &takeover{ResponseWriter: rw, visit: v, cancel: cancel, ready: make(chan struct{}), left: make(chan struct{})}
+	serve(t, o.onto(req.WithContext(ctx)))
 	<-t.ready
+	if t.service == nil {
+		t.finish()
+		return nil
+	}
+	v.takeover = t
+	s := v.join(t, req, o)
+	if s == nil {
+		t.finish()
+	}
+	return s
+}
+
+// finish lets go of a session's connections, if there are any, waits for next, and panics if it
+// has. Whatever it still has to say upstream it has a while to.
+func (t *takeover) finish() {
+	defer t.cancel()
 	if t.service != nil {
-		v.relay(shutdown, t, req, o)
-		linger := time.AfterFunc(lingerTimeout, cancel)
+		closeQuietly(t.service)
+		closeQuietly(t.client)
+		linger := time.AfterFunc(lingerTimeout, t.cancel)
 		defer linger.Stop()
 	}
 	<-t.left
-	answer() // panics if it has
+	t.answer()
 }
 
-// trace has the visit know the server that Traefik has chosen.
-func (v *visit) trace() *httptrace.ClientTrace {
+// What outlives between is made in variables, for the same reason as begin is one.
+
+// traceOf has the visit know the server that Traefik has chosen.
+var traceOf = func(v *visit) *httptrace.ClientTrace {
 	address := ""
 	return &httptrace.ClientTrace{
 		GetConn: func(hostPort string) { address = hostPort },
@@ -71,12 +89,18 @@ func (v *visit) trace() *httptrace.ClientTrace {
 	}
 }
 
-// serve runs next. Its panic is kept by answer.
-func (t *takeover) serve(answer func()) {
+// serve has next answer the request, in a goroutine. A panic of next's is kept by answer.
+var serve = func(t *takeover, req *http.Request) {
+	t.answer = sync.OnceFunc(func() { t.visit.middleware.next.ServeHTTP(t, req) })
+	go tend(t)
+}
+
+// tend runs next.
+func tend(t *takeover) {
+	defer func() { _ = recover() }()
 	defer close(t.left)
 	defer t.settle()
-	defer func() { _ = recover() }()
-	answer()
+	t.answer()
 }
 
 // settle lets the session begin, if there is one.
@@ -125,17 +149,6 @@ func (t *takeover) Write(body []byte) (int, error) {
 	return n, err
 }
 
-// relay carries the session that next has begun, and closes both its connections.
-func (v *visit) relay(shutdown context.Context, t *takeover, req *http.Request, o *offer) {
-	defer closeQuietly(t.client)
-	defer closeQuietly(t.service)
-	s := v.join(t, req, o)
-	if s != nil {
-		s.runUntil(shutdown)
-		v.record(s)
-	}
-}
-
 // join hands next's answer to the client, and joins the connections. It is nil where that is
 // no session.
 func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
@@ -160,7 +173,7 @@ func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
 	if _, err := t.client.Write(head.Bytes()[:head.Len()-len(early)]); err != nil {
 		return nil
 	}
-	return v.session(newSide(clientSide, t.client, t.early), newSide(upstreamSide, t.service, early), answer.Header)
+	return v.link(newSide(clientSide, t.client, t.early), newSide(upstreamSide, t.service, early), answer.Header)
 }
 
 // serviceConn is the session's end of the connection to Traefik's service. What the service

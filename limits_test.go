@@ -1,6 +1,8 @@
 package wsfw
 
-import "testing"
+import (
+	"testing"
+)
 
 func TestSizes(t *testing.T) {
 	cases := map[string]int{"": 0, "0": 0, "100": 100, "64KiB": 64 << 10, "1MiB": 1 << 20, "2GiB": 2 << 30}
@@ -46,7 +48,7 @@ func TestSizesAreJudgedFromHeaders(t *testing.T) {
 			client, upstream := newScript(join(c.good, c.bad), 1000, true), newScript(nil, 1000, true)
 			s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain,
 				&settings{limits: limits{closeTimeout: least, maxFrameSize: c.maxFrame, maxMessageSize: c.maxMessage}}, nil)
-			s.run()
+			run(s)
 			if s.outcome.code != c.fault.code || s.outcome.reason != "client: "+c.fault.reason {
 				t.Errorf("the outcome is %+v, want %v", s.outcome, c.fault)
 			}

@@ -49,9 +49,8 @@ type flow struct {
 	lent  *[]byte // from largeBuffers, nil while buf is small
 	held  int     // bytes at the start of buf that wait for the rest of their header or control frame
 
-	mask   int       // what the MASK bit adds to the second header byte
-	header int       // bytes of the shortest header
-	writer io.Writer // to.conn, and nothing but its Write
+	mask   int // what the MASK bit adds to the second header byte
+	header int // bytes of the shortest header
 }
 
 // newFlow makes the direction between two sides whose frames obey rules.
@@ -70,70 +69,93 @@ func (f *flow) traffic() traffic {
 	return traffic{Frames: f.track.frames, Messages: f.track.messages, Bytes: f.bytes}
 }
 
-// pump relays one direction: frame by frame legal, byte by byte unchanged. When the
-// direction may say nothing more it drains what still comes, so that the close
-// frame on the other way is not lost in a reset connection.
-func (s *session) pump(f *flow) {
+// pump relays one direction: frame by frame legal, byte by byte unchanged. It calls functions
+// and not methods, and little stands in it, for this is what an idle session keeps.
+func pump(s *session, f *flow) {
 	f.small = make([]byte, smallBuffer)
 	f.buf = f.small
-	f.writer = io.MultiWriter(f.to.conn)
 	f.pen.Lock()
-	for {
-		if farewell := look(s, f); farewell != nil {
-			if !s.bidFarewell(f, farewell) {
-				s.endOfStream(f)
-				return
-			}
-			break
+	for lookUp(s, f) {
+		n := 0
+		var err error
+		if f.idle {
+			n, err = rest(s, f)
 		}
-		readErr, writeErr := work(s, f)
-		if writeErr != nil {
-			s.unwritable(f, writeErr)
-			break
-		}
-		if f.track.fault != nil {
-			s.breach(f)
-			break
-		}
-		if f.track.closing != nil {
-			s.passClose(f)
-			break
-		}
-		if readErr != nil && !errors.Is(readErr, os.ErrDeadlineExceeded) {
-			s.endOfStream(f)
+		if !work(s, f, n, err) {
 			return
 		}
 	}
-	s.discard(f)
-	s.endOfStream(f)
 }
 
-// work is what a pump does until it looks up again.
-func work(s *session, f *flow) (readErr, writeErr error) {
-	if f.pinging {
-		err := ping(f.to)
-		if f.idle {
-			_ = f.to.conn.SetWriteDeadline(time.Time{})
+// lookUp is what a pump does between two times at work. It is false at the end of the
+// direction.
+func lookUp(s *session, f *flow) bool {
+	farewell := look(s, f)
+	if farewell != nil {
+		if s.bidFarewell(f, farewell) {
+			s.discard(f)
 		}
-		if err != nil {
-			return nil, err
-		}
+		s.endOfStream(f)
+		return false
 	}
+	if !f.pinging {
+		return true
+	}
+	err := ping(f.to)
+	if f.idle {
+		_ = f.to.conn.SetWriteDeadline(time.Time{})
+	}
+	if err != nil {
+		s.unwritable(f, err)
+		s.finish(f)
+		return false
+	}
+	return true
+}
+
+// work passes on what comes, until the pump has to look up again. The first n bytes have been
+// read, or what there is to read has failed with err. It is false at the end of the direction.
+func work(s *session, f *flow, n int, err error) bool {
+	var readErr, writeErr error
 	if f.finishing && f.track.spelling {
-		return spellOut(f)
+		readErr, writeErr = spellOut(f)
+	} else if f.finishing {
+		readErr, writeErr = bulk(f)
+	} else if n == 0 && err != nil {
+		readErr = err
+	} else {
+		if n > 0 {
+			rouse(s, f)
+		}
+		readErr, writeErr = relay(f, n, err)
 	}
-	if f.finishing {
-		return bulk(f)
+	if writeErr != nil {
+		s.unwritable(f, writeErr)
+		s.finish(f)
+		return false
 	}
-	if !f.idle {
-		return relay(f, 0, nil)
+	if f.track.fault != nil {
+		s.breach(f)
+		s.finish(f)
+		return false
 	}
-	n, err := rest(s, f)
-	if n == 0 {
-		return err, nil
+	if f.track.closing != nil {
+		s.passClose(f)
+		s.finish(f)
+		return false
 	}
-	rouse(s, f)
-	return relay(f, n, err)
+	if readErr != nil && !errors.Is(readErr, os.ErrDeadlineExceeded) {
+		s.endOfStream(f)
+		return false
+	}
+	return true
+}
+
+// finish is the end of a direction that may say nothing more. It drains what still comes, so
+// that the close frame on the other way is not lost in a reset connection.
+func (s *session) finish(f *flow) {
+	s.discard(f)
+	s.endOfStream(f)
 }
 
 // rest waits for the bytes that f's source sends next, and returns how many have come. It
@@ -289,15 +311,15 @@ func (f *flow) absorb(at, n int) int {
 	return n - size
 }
 
-// bulk passes the rest of the current frame on in compiled code. Its buffer is ours; the
-// writer keeps the connection from taking one of its own.
+// bulk passes the rest of the current frame on in compiled code. Its buffer is ours; MultiWriter
+// keeps the connection from taking one of its own.
 func bulk(f *flow) (readErr, writeErr error) {
 	buf := f.buf
 	if f.track.left >= largeBuffer {
 		buf = grow(f)
 	}
 	rest := &io.LimitedReader{R: f.from.reader, N: int64(f.track.left)}
-	written, err := io.CopyBuffer(f.writer, rest, buf)
+	written, err := io.CopyBuffer(io.MultiWriter(f.to.conn), rest, buf)
 	read := int64(f.track.left) - rest.N
 	f.track.left = int(rest.N)
 	f.bytes += written

@@ -1,11 +1,13 @@
 package wsfw
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +21,8 @@ type outcome struct {
 }
 
 // session is a client and an upstream joined after both handshakes. It owns both
-// connections. run ends it completely: both directions joined, both connections
-// closed, no timer left.
+// connections. After begin and end it is over completely: both directions joined, both
+// connections closed, no timer left.
 type session struct {
 	*limits
 	tick, doubt time.Duration // of the limits
@@ -36,8 +38,10 @@ type session struct {
 	client, upstream *side
 	report           func(message string, cause error) // to the log
 
-	directions sync.WaitGroup // that are still carried
-	cutting    sync.Once      // closes both connections
+	carried atomic.Int32  // directions that have not ended
+	ended   chan struct{} // closed when both have
+	undrain func() bool   // forgets the shutdown
+	cutting sync.Once     // closes both connections
 
 	mu       sync.Mutex
 	idleBy   time.Duration // when the session has been inactive for too long, since the start
@@ -67,6 +71,7 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 		client:     client,
 		upstream:   upstream,
 		idleBy:     later(0, set.limits.maxInactivity),
+		ended:      make(chan struct{}),
 	}
 	s.flows = []*flow{s.toUpstream, s.toClient}
 	for _, f := range s.flows {
@@ -100,9 +105,9 @@ func warm() {
 		pingInterval: time.Hour, pingClient: true, pongTimeout: time.Hour, maxInactivity: time.Hour, messageRate: 1, messageBurst: 1,
 	}}
 	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plainText, set, func(string, error) {})
-	s.directions.Add(4)
-	s.carry(s.toUpstream) // the client has gone: this ends the session
-	s.carry(s.toClient)
+	s.carried.Store(5)
+	carry(s, s.toUpstream) // the client has gone: this ends the session
+	carry(s, s.toClient)
 	f := s.toUpstream
 	rouse(s, f)
 	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
@@ -116,44 +121,62 @@ func warm() {
 	onTimer(s)
 	s.dismiss(restarting)
 	s.tunnel = true
-	s.carry(s.toUpstream)
-	s.carry(s.toClient)
+	carry(s, s.toUpstream)
+	carry(s, s.toClient)
 }
 
-// run carries the session from its first byte to its end. Called once.
-func (s *session) run() {
+// begin has the session carried from its first byte to its end, or drained when shutdown ends.
+// Called once. Whoever waits for ended calls end then.
+//
+// A variable, for so the frames of the callers, with all that they did for the handshake, are not
+// kept by the session's goroutines (see newMetronome).
+var begin = func(s *session, shutdown context.Context) {
+	s.undrain = context.AfterFunc(shutdown, func() {
+		defer recovered(s)
+		s.drain()
+	})
 	startTimer(s)
 	if s.pingInterval > 0 {
 		keepBeat(s)
-		defer leaveBeat(s)
 	}
-	s.directions.Add(2)
-	go s.carry(s.toClient)
-	s.carry(s.toUpstream)
-	s.directions.Wait()
+	s.carried.Store(int32(len(s.flows)))
+	for _, f := range s.flows {
+		go carry(s, f)
+	}
+}
+
+// end stops what is left of a session whose directions have ended.
+func end(s *session) {
+	s.undrain()
+	if s.pingInterval > 0 {
+		leaveBeat(s)
+	}
 	s.cut()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	if s.closing != nil {
-		s.closing.Stop()
-	}
-	if s.draining != nil {
-		s.draining.Stop()
+	for _, timer := range []*time.Timer{s.timer, s.closing, s.draining} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 }
 
 // carry takes one direction to its end. A panic in it ends the session and nothing else.
-func (s *session) carry(f *flow) {
-	defer s.directions.Done()
+func carry(s *session, f *flow) {
+	defer arrive(s)
 	defer recovered(s)
 	if s.tunnel {
 		s.pipe(f)
-	} else {
-		s.pump(f)
-		restore(f)
+		return
+	}
+	pump(s, f)
+	restore(f)
+}
+
+// arrive notes that a direction has come to its end; the last one ends the session.
+func arrive(s *session) {
+	if s.carried.Add(-1) == 0 {
+		close(s.ended)
 	}
 }
 

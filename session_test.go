@@ -2,6 +2,7 @@ package wsfw
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -113,8 +114,15 @@ func runScripts(client, upstream *script, rules *grammar) (*session, []string) {
 	}
 	set := &settings{limits: limits{writeTimeout: time.Minute, closeTimeout: 20 * time.Millisecond}}
 	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), rules, set, report)
-	s.run()
+	run(s)
 	return s, reports
+}
+
+// run carries a session from its first byte to its end.
+func run(s *session) {
+	begin(s, context.Background())
+	<-s.ended
+	end(s)
 }
 
 // masks the frames of a client.
@@ -190,9 +198,9 @@ func TestHalfClosedSideGetsTheAnswer(t *testing.T) {
 			if first == upstreamSide {
 				order = []*flow{s.toClient, s.toUpstream}
 			}
-			s.directions.Add(2)
-			s.carry(order[0])
-			s.carry(order[1])
+			s.carried.Store(2)
+			carry(s, order[0])
+			carry(s, order[1])
 			if want := (outcome{first, 1000, "bye"}); s.outcome != want {
 				t.Errorf("outcome %+v, want %+v", s.outcome, want)
 			}
@@ -264,7 +272,7 @@ func TestPanicInReport(t *testing.T) {
 	upstream.onRead = func() { panic("provoked") }
 	set := &settings{limits: limits{closeTimeout: time.Second}}
 	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, set, func(string, error) { panic("again") })
-	s.run()
+	run(s)
 	if client.closed == 0 || upstream.closed == 0 {
 		t.Error("a connection was left open")
 	}

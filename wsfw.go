@@ -22,6 +22,7 @@ type Middleware struct {
 	next     http.Handler
 	name     string
 	settings *settings
+	report   func(message string, cause error) // to the log
 }
 
 // warmUp is for the first New of the interpreter, which all middlewares share.
@@ -42,7 +43,9 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 		return nil, err
 	}
 	warmUp.Do(warm)
-	m := &Middleware{next: next, name: name, settings: parsed}
+	m := &Middleware{next: next, name: name, settings: parsed, report: func(message string, cause error) {
+		logLine(complaint{Time: timestamp(), Level: "error", Plugin: "wsfw", Message: message, Name: name, Cause: cause.Error()})
+	}}
 	if parsed.upstream.tls != nil {
 		parsed.upstream.tls.report = m.report
 	}
@@ -52,41 +55,70 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 // ServeHTTP checks an upgrade and stays in it until its session has ended, for
 // Traefik counts and logs a request for as long as this runs. Requests that are not
 // wsfw's go to next with the writer as it came.
+//
+// All that it does while the session lives is to wait: what a function holds at work, its
+// goroutine's stack and the interpreter's frame, it holds for that long.
 func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
+	v := admit(m, rw, req)
+	if v == nil {
+		return
+	}
+	defer v.giveBack()
+	begin(v.session, v.shutdown)
+	<-v.session.ended
+	leave(v)
+}
+
+// admit has a request answered, and returns the visit where that has begun a session.
+func admit(m *Middleware, rw http.ResponseWriter, req *http.Request) *visit {
 	rest, ours := below(m.settings.path, req.URL)
 	if !ours || m.settings.passOthers && !asksUpgrade(req.Header) {
 		m.next.ServeHTTP(rw, req)
-		return
+		return nil
 	}
 	refused, o := m.settings.check(req)
 	if refused != nil {
 		refused.answer(rw)
-		return
+		return nil
 	}
-	shutdown := shutdownOf(req)
-	if shutdown.Err() != nil {
+	v := &visit{
+		middleware: m, started: time.Now(), shutdown: shutdownOf(req),
+		client: req.RemoteAddr, place: clientOf(req, m.settings.limits.clientHeader), path: sentPath(req.URL),
+	}
+	if v.shutdown.Err() != nil {
 		refuseRestart.answer(rw)
-		return
+		return nil
 	}
-	client := clientOf(req, m.settings.limits.clientHeader)
-	if full := take(m.name, client, &m.settings.limits); full != nil {
+	if full := take(m.name, v.place, &m.settings.limits); full != nil {
 		full.answer(rw)
-		return
+		return nil
 	}
-	defer giveBack(m.name, client)
-	if !m.settings.forward && !m.settings.inline {
+	stays := false
+	defer func() {
+		if !stays {
+			v.giveBack()
+		}
+	}()
+	if m.settings.forward {
+		v.session = v.open(rw, req, rest, o)
+	} else if m.settings.inline {
+		v.session = v.between(rw, req, o)
+	} else {
 		m.next.ServeHTTP(rw, o.onto(req))
-		return
 	}
-	v := &visit{middleware: m, started: time.Now(), client: req.RemoteAddr, path: sentPath(req.URL)}
-	if m.settings.inline {
-		v.between(shutdown, rw, req, o)
-		return
+	stays = v.session != nil
+	if !stays {
+		return nil
 	}
-	s := v.open(rw, req, rest, o)
-	if s != nil {
-		s.runUntil(shutdown)
-		v.record(s)
+	return v
+}
+
+// leave ends a visit whose session has.
+func leave(v *visit) {
+	end(v.session)
+	v.record(v.session)
+	if v.takeover != nil {
+		v.takeover.finish()
 	}
 }
 
@@ -94,10 +126,19 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 type visit struct {
 	middleware  *Middleware
 	started     time.Time
-	client      string // remote address
-	upstream    string // scheme, host and port
-	path        string // as sent, without the query
+	shutdown    context.Context // ends with the server
+	client      string          // remote address
+	place       string          // what the client is counted by
+	upstream    string          // scheme, host and port
+	path        string          // as sent, without the query
 	subprotocol string
+	session     *session
+	takeover    *takeover // inline; else nil
+}
+
+// giveBack gives the place of a visit back.
+func (v *visit) giveBack() {
+	giveBack(v.middleware.name, v.place)
 }
 
 // open does both handshakes, the upstream's first, and joins the connections. It is
@@ -148,11 +189,11 @@ func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *
 		return nil
 	}
 	joined = true
-	return v.session(newSide(clientSide, client, early), newSide(upstreamSide, conn, taken(reader)), answer.Header)
+	return v.link(newSide(clientSide, client, early), newSide(upstreamSide, conn, taken(reader)), answer.Header)
 }
 
-// session joins two sides by the upstream's answer.
-func (v *visit) session(client, upstream *side, answer http.Header) *session {
+// link joins two sides by the upstream's answer.
+func (v *visit) link(client, upstream *side, answer http.Header) *session {
 	v.subprotocol = answer.Get(protocolHeader)
 	set := v.middleware.settings
 	rules := set.rules
@@ -234,11 +275,6 @@ type complaint struct {
 	Message string `json:"msg"`
 	Name    string `json:"name"`
 	Cause   string `json:"error"`
-}
-
-// report logs what went wrong and why.
-func (m *Middleware) report(message string, cause error) {
-	logLine(complaint{Time: timestamp(), Level: "error", Plugin: "wsfw", Message: message, Name: m.name, Cause: cause.Error()})
 }
 
 // timestamp is the present in RFC 3339, UTC, milliseconds.
