@@ -17,6 +17,10 @@ import (
 // has to send upstream.
 const lingerTimeout = time.Second
 
+// hijackBuffer is the size, in bytes, of the buffers that next gets with the connection: enough
+// for a 101, for they may stay as long as the session.
+const hijackBuffer = 512
+
 // takeover is the response writer that next gets for an upgrade that wsfw relays: whoever
 // takes the connection over gets the far ends of two pipes, and the session goes between
 // these and the client. What next answers without that goes to the client as it is.
@@ -24,53 +28,45 @@ type takeover struct {
 	http.ResponseWriter // the client's
 	visit               *visit
 
-	answer func()             // has next answer; called again, it panics if that has
-	cancel context.CancelFunc // of the request that next gets
-
+	next    *errand
+	cancel  context.CancelFunc // of the request that next gets
 	settled sync.Once
 	ready   chan struct{} // closed when next has taken the connection over, or returned
-	left    chan struct{} // closed when next has returned
 
 	// Written before ready is closed.
 	client  net.Conn
-	early   []byte       // what the client has sent after its request
-	service *serviceConn // nil where next has not taken the connection over
-	hidden  bool         // the connection could not be had: the client has been told
+	early   []byte   // what the client has sent after its request
+	service *service // nil where next has not taken the connection over
+	hidden  bool     // the connection could not be had: the client has been told
 }
 
-// between has next answer an upgrade. It is nil where that was no session, and panics where
-// next does. Otherwise the takeover has to be finished after the session.
+// between has next answer an upgrade. The takeover has to be finished afterwards, or after the
+// session where that has begun one.
 //
 // next runs in a goroutine of its own, and the session's handler, which Traefik counts, waits.
 func (v *visit) between(rw http.ResponseWriter, req *http.Request, o *offer) *session {
 	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), traceOf(v)))
-	t := &takeover{ResponseWriter: rw, visit: v, cancel: cancel, ready: make(chan struct{}), left: make(chan struct{})}
-	serve(t, o.onto(req.WithContext(ctx)))
+	t := &takeover{ResponseWriter: rw, visit: v, cancel: cancel, ready: make(chan struct{})}
+	v.takeover = t
+	t.next = callNext(t, o.onto(req.WithContext(ctx)))
 	<-t.ready
 	if t.service == nil {
-		t.finish()
 		return nil
 	}
-	v.takeover = t
-	s := v.join(t, req, o)
-	if s == nil {
-		t.finish()
-	}
-	return s
+	return v.join(t, req, o)
 }
 
 // finish lets go of a session's connections, if there are any, waits for next, and panics if it
-// has. Whatever it still has to say upstream it has a while to.
+// has. Whatever that still has to say upstream it has a while to.
 func (t *takeover) finish() {
 	defer t.cancel()
 	if t.service != nil {
-		closeQuietly(t.service)
-		closeQuietly(t.client)
+		t.service.close()
+		_ = t.client.Close()
 		linger := time.AfterFunc(lingerTimeout, t.cancel)
 		defer linger.Stop()
 	}
-	<-t.left
-	t.answer()
+	await(t.next)
 }
 
 // What outlives between is made in variables, for the same reason as begin is one.
@@ -89,18 +85,15 @@ var traceOf = func(v *visit) *httptrace.ClientTrace {
 	}
 }
 
-// serve has next answer the request, in a goroutine. A panic of next's is kept by answer.
-var serve = func(t *takeover, req *http.Request) {
-	t.answer = sync.OnceFunc(func() { t.visit.middleware.next.ServeHTTP(t, req) })
-	go tend(t)
+// callNext has next answer the request.
+var callNext = func(t *takeover, req *http.Request) *errand {
+	return sendOut(func() { answer(t, req) })
 }
 
-// tend runs next.
-func tend(t *takeover) {
-	defer func() { _ = recover() }()
-	defer close(t.left)
+// answer has next answer the request, and the visit go on when it has.
+func answer(t *takeover, req *http.Request) {
 	defer t.settle()
-	t.answer()
+	t.visit.middleware.next.ServeHTTP(t, req)
 }
 
 // settle lets the session begin, if there is one.
@@ -126,7 +119,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	near, far := joinService(conn)
 	t.client, t.early, t.service = conn, early, near
 	t.settle()
-	return far, bufio.NewReadWriter(bufio.NewReader(far), bufio.NewWriter(far)), nil
+	return far, bufio.NewReadWriter(bufio.NewReaderSize(far, hijackBuffer), bufio.NewWriterSize(far, hijackBuffer)), nil
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -153,7 +146,7 @@ func (t *takeover) Write(body []byte) (int, error) {
 // no session.
 func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
 	head := &bytes.Buffer{}
-	reader := bufio.NewReaderSize(io.TeeReader(t.service, head), answerBufferBytes)
+	reader := bufio.NewReaderSize(io.TeeReader(t.service.reads, head), answerBufferBytes)
 	//nolint:bodyclose // the body is read from the connection, which is closed
 	answer, err := readAnswer(reader)
 	if err != nil {
@@ -161,7 +154,7 @@ func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
 		return nil
 	}
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		_, _ = io.Copy(t.client, io.MultiReader(head, t.service))
+		_, _ = io.Copy(t.client, io.MultiReader(head, t.service.reads))
 		return nil
 	}
 	if err := verify(answer.Header, req.Header.Get(keyHeader), o); err != nil {
@@ -173,93 +166,72 @@ func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
 	if _, err := t.client.Write(head.Bytes()[:head.Len()-len(early)]); err != nil {
 		return nil
 	}
-	return v.link(newSide(clientSide, t.client, t.early), newSide(upstreamSide, t.service, early), answer.Header)
+	return v.link(newSide(clientSide, t.client, t.early), t.service.side(early), answer.Header)
 }
 
-// serviceConn is the session's end of the connection to Traefik's service. What the service
-// writes comes out of one pipe, and what is written to it goes into another: either direction
-// can end by itself.
-type serviceConn struct {
-	io.Reader // fromService
-	io.Writer // toService
-
-	fromService, toService net.Conn
-	closing                sync.Once
-	flushed                chan struct{} // closed when the service has passed on all that it was given
+// service is the session's end of the connection to Traefik's service. What the service writes
+// comes out of one pipe, and what is written to it goes into another: either direction can end
+// by itself.
+type service struct {
+	reads, writes net.Conn
+	closing       sync.Once
+	flushed       chan struct{} // closed when the service has passed on all that it was given
 }
 
 // hijackedConn is the service's end, which it takes for the client's connection. Reader and
 // Writer are embedded, for so compiled code calls theirs: a method of ours would cost each
 // message some 15 µs.
 type hijackedConn struct {
-	io.Reader // fromSession
-	io.Writer // toSession
+	io.Reader // reads
+	io.Writer // writes
 
-	client                 net.Conn
-	fromSession, toSession net.Conn
-	session                *serviceConn
+	client        net.Conn
+	reads, writes net.Conn
+	session       *service
 }
 
 // joinService makes both ends of a connection that stands for client's.
-func joinService(client net.Conn) (*serviceConn, *hijackedConn) {
+func joinService(client net.Conn) (*service, *hijackedConn) {
 	fromService, toSession := net.Pipe()
 	fromSession, toService := net.Pipe()
-	near := &serviceConn{
-		Reader: fromService, Writer: toService,
-		fromService: fromService, toService: toService, flushed: make(chan struct{}),
-	}
-	far := &hijackedConn{
-		Reader: fromSession, Writer: toSession,
-		client: client, fromSession: fromSession, toSession: toSession, session: near,
-	}
+	near := &service{reads: fromService, writes: toService, flushed: make(chan struct{})}
+	far := &hijackedConn{Reader: fromSession, Writer: toSession, client: client, reads: fromSession, writes: toSession, session: near}
 	return near, far
 }
 
-// Close implements net.Conn. It does not wait for the service.
-func (c *serviceConn) Close() error {
+// side makes a side of the service.
+func (c *service) side(early []byte) *side {
+	x := newSideOf(upstreamSide, c.writes, c.reads, early)
+	x.service = c
+	return x
+}
+
+// close closes the session's end. It does not wait for the service.
+func (c *service) close() {
 	c.closing.Do(func() {
-		_ = c.fromService.Close()
-		_ = c.toService.SetWriteDeadline(past)
+		_ = c.reads.Close()
+		_ = c.writes.SetWriteDeadline(past)
 		go flush(c)
 	})
-	return nil
 }
 
 // flush ends what the service reads once it has passed on what it was given: an empty write
 // comes back when it is there to read more.
-func flush(c *serviceConn) {
+func flush(c *service) {
 	defer func() { _ = recover() }()
 	defer close(c.flushed)
-	_ = c.toService.SetWriteDeadline(time.Now().Add(lingerTimeout))
-	_, _ = c.toService.Write(nil)
-	_ = c.toService.Close()
+	_ = c.writes.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	_, _ = c.writes.Write(nil)
+	_ = c.writes.Close()
 }
-
-// LocalAddr implements net.Conn.
-func (c *serviceConn) LocalAddr() net.Addr { return c.toService.LocalAddr() }
-
-// RemoteAddr implements net.Conn.
-func (c *serviceConn) RemoteAddr() net.Addr { return c.toService.RemoteAddr() }
-
-// SetDeadline implements net.Conn.
-func (c *serviceConn) SetDeadline(t time.Time) error {
-	_ = c.fromService.SetReadDeadline(t)
-	return c.toService.SetWriteDeadline(t)
-}
-
-// SetReadDeadline implements net.Conn.
-func (c *serviceConn) SetReadDeadline(t time.Time) error { return c.fromService.SetReadDeadline(t) }
-
-// SetWriteDeadline implements net.Conn.
-func (c *serviceConn) SetWriteDeadline(t time.Time) error { return c.toService.SetWriteDeadline(t) }
 
 // Close implements net.Conn. A proxy closes its client's connection when its upstream has
 // nothing more to say, and the upstream's right after that. So this comes back only when there
 // is nothing more to be said to the upstream either, such as the answer to its close frame.
 func (c *hijackedConn) Close() error {
-	_ = c.toSession.Close()
+	_ = c.writes.Close()
 	<-c.session.flushed
-	return c.fromSession.Close()
+	return c.reads.Close()
 }
 
 // LocalAddr implements net.Conn.
@@ -270,12 +242,12 @@ func (c *hijackedConn) RemoteAddr() net.Addr { return c.client.RemoteAddr() }
 
 // SetDeadline implements net.Conn.
 func (c *hijackedConn) SetDeadline(t time.Time) error {
-	_ = c.fromSession.SetReadDeadline(t)
-	return c.toSession.SetWriteDeadline(t)
+	_ = c.reads.SetReadDeadline(t)
+	return c.writes.SetWriteDeadline(t)
 }
 
 // SetReadDeadline implements net.Conn.
-func (c *hijackedConn) SetReadDeadline(t time.Time) error { return c.fromSession.SetReadDeadline(t) }
+func (c *hijackedConn) SetReadDeadline(t time.Time) error { return c.reads.SetReadDeadline(t) }
 
 // SetWriteDeadline implements net.Conn.
-func (c *hijackedConn) SetWriteDeadline(t time.Time) error { return c.toSession.SetWriteDeadline(t) }
+func (c *hijackedConn) SetWriteDeadline(t time.Time) error { return c.writes.SetWriteDeadline(t) }

@@ -29,20 +29,20 @@ func TestServiceIsHeardOut(t *testing.T) {
 		_ = far.Close()
 		close(closed)
 	}()
-	if n, err := near.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+	if n, err := near.reads.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("the session reads %d bytes (%v) of a service that has closed, want the end", n, err)
 	}
-	if _, err := near.Write(last); err != nil {
+	if _, err := near.writes.Write(last); err != nil {
 		t.Fatalf("the way to a service that has closed is closed, too: %v", err)
 	}
 	<-read
-	_ = near.Close()
+	near.close()
 	if isClosed(closed) {
 		t.Error("the service is let go before it has passed on what it read")
 	}
 	close(passOn)
 	<-closed
-	if _, err := near.Write(last); err == nil {
+	if _, err := near.writes.Write(last); err == nil {
 		t.Error("the session can still write to a service that has gone")
 	}
 }
@@ -52,11 +52,11 @@ func TestStuckServiceIsGivenUp(t *testing.T) {
 	near, far := joinService(nil)
 	wrote := make(chan error)
 	go func() {
-		_, err := near.Write([]byte("x"))
+		_, err := near.writes.Write([]byte("x"))
 		wrote <- err
 	}()
 	start := time.Now()
-	_ = near.Close()
+	near.close()
 	if err := <-wrote; err == nil {
 		t.Error("a write that nobody reads succeeds")
 	}

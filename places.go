@@ -20,10 +20,15 @@ var (
 	occupied   = map[string]*places{}
 )
 
+// place is one session's.
+type place struct {
+	name, client string
+}
+
 // take gives a session of client its place in the middleware called name, until it is given
 // back, or returns why there is none. Sessions count whether there are limits or not, for a
 // reload may bring some.
-func take(name, client string, l *limits) *refusal {
+func take(name, client string, l *limits) (*place, *refusal) {
 	occupiedMu.Lock()
 	defer occupiedMu.Unlock()
 	p := occupied[name]
@@ -31,19 +36,23 @@ func take(name, client string, l *limits) *refusal {
 		p = &places{byClient: map[string]int{}}
 	}
 	if l.maxConnections > 0 && p.all >= l.maxConnections {
-		return refuseCrowd
+		return nil, refuseCrowd
 	}
 	if l.maxPerClient > 0 && p.byClient[client] >= l.maxPerClient {
-		return refuseClient
+		return nil, refuseClient
 	}
 	p.all++
 	p.byClient[client]++
 	occupied[name] = p
-	return nil
+	return &place{name: name, client: client}, nil
 }
 
-// giveBack gives a place back.
-func giveBack(name, client string) {
+// giveBack gives a visit's place back, if it has one.
+func giveBack(v *visit) {
+	if v.place == nil {
+		return
+	}
+	name, client := v.place.name, v.place.client
 	occupiedMu.Lock()
 	defer occupiedMu.Unlock()
 	p := occupied[name]

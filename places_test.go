@@ -25,21 +25,25 @@ func TestPlaces(t *testing.T) {
 	}
 	for i, s := range steps {
 		if s.gives {
-			giveBack("crowd", s.client)
-		} else if got := take("crowd", s.client, l); got != s.want {
+			free("crowd", s.client)
+		} else if _, got := take("crowd", s.client, l); got != s.want {
 			t.Fatalf("step %d: %v, want %v", i, got, s.want)
 		}
 	}
-	if take("another", "a", l) != nil {
+	if _, refused := take("another", "a", l); refused != nil {
 		t.Error("middlewares of two names share their places")
 	}
-	giveBack("another", "a")
+	free("another", "a")
 	for _, client := range []string{"a", "a", "c"} {
-		giveBack("crowd", client)
+		free("crowd", client)
 	}
 	if len(occupied) != 0 {
 		t.Errorf("places are left when all have been given back: %v", occupied)
 	}
+}
+
+func free(name, client string) {
+	giveBack(&visit{place: &place{name: name, client: client}})
 }
 
 func TestClientOf(t *testing.T) {

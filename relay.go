@@ -377,7 +377,7 @@ func (s *session) bidFarewell(f *flow, farewell []byte) bool {
 		if readErr != nil && !errors.Is(readErr, os.ErrDeadlineExceeded) {
 			return false
 		}
-		_ = f.from.conn.SetReadDeadline(time.Time{}) // there is nothing more to look for
+		_ = f.from.source.SetReadDeadline(time.Time{}) // there is nothing more to look for
 	}
 	s.sendClose(f.to, farewell)
 	return true
@@ -390,7 +390,7 @@ func readOn(f *flow, buf []byte) (int, error) {
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
-		_ = f.from.conn.SetReadDeadline(time.Time{})
+		_ = f.from.source.SetReadDeadline(time.Time{})
 	}
 }
 

@@ -227,7 +227,7 @@ func (s *session) breach(f *flow) {
 	s.startClosing()
 	s.leave(f.from, closeFrame(fault.code, fault.reason, f.from.name == upstreamSide))
 	if f.track.left > 0 {
-		closeQuietly(f.to.conn)
+		closeQuietly(f.to)
 		return
 	}
 	farewell := s.farewellTo(f.to)
@@ -257,7 +257,7 @@ func (s *session) unwritable(f *flow, cause error) {
 		reason := f.to.name + " write timeout"
 		s.conclude(gatewaySide, lossCode(f.from), reason)
 		s.leave(f.from, lossFrame(f.from, reason))
-		_ = f.to.conn.Close() // wakes the pump to f.from, too
+		closeQuietly(f.to) // wakes the pump to f.from, too
 	}
 }
 
@@ -277,7 +277,7 @@ func (s *session) endOfStream(f *flow) {
 			return
 		}
 		farewell = lossFrame(f.to, "upstream connection lost")
-		_ = f.from.conn.Close() // what the client still says reaches nobody
+		closeQuietly(f.from) // what the client still says reaches nobody
 	}
 	s.startClosing()
 	s.mark(&f.from.ended)
@@ -337,7 +337,7 @@ func (s *session) leave(x *side, frame []byte) {
 func (s *session) entrust(x *side, frame []byte) {
 	if x.farewell == nil && !x.closeSent {
 		x.farewell = frame
-		_ = x.back.conn.SetReadDeadline(past) // wakes the pump
+		_ = x.back.source.SetReadDeadline(past) // wakes the pump
 	}
 }
 
@@ -366,10 +366,10 @@ func (s *session) mark(flags ...*bool) {
 		return
 	}
 	if byeClient && (!waits || !closeWrite(s.client.conn)) {
-		closeQuietly(s.client.conn)
+		closeQuietly(s.client)
 	}
 	if byeUpstream {
-		closeQuietly(s.upstream.conn)
+		closeQuietly(s.upstream)
 	}
 }
 
@@ -406,13 +406,17 @@ func (s *session) cut() {
 	s.over = true
 	s.mu.Unlock()
 	s.cutting.Do(func() {
-		closeQuietly(s.upstream.conn)
-		closeQuietly(s.client.conn)
+		closeQuietly(s.upstream)
+		closeQuietly(s.client)
 	})
 }
 
-// closeQuietly closes a connection; one that panics must not keep the other open.
-func closeQuietly(conn net.Conn) {
+// closeQuietly closes a side's connection; one that panics must not keep the other open.
+func closeQuietly(x *side) {
 	defer func() { _ = recover() }()
-	_ = conn.Close()
+	if x.service != nil {
+		x.service.close()
+		return
+	}
+	_ = x.conn.Close()
 }

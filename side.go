@@ -15,13 +15,15 @@ const (
 )
 
 // side is one end of a session. Its connection is read only by the pump from it and
-// written only by whoever holds the pen of the flow to it; Close is for everybody.
+// written only by whoever holds the pen of the flow to it; closeQuietly is for everybody.
 type side struct {
-	name   string // "client" or "upstream"
-	conn   net.Conn
-	reader io.Reader  // conn, after what it gave together with the handshake
-	back   *side      // the other one
-	heart  *heartbeat // nil where it is not pinged
+	name    string     // "client" or "upstream"
+	conn    net.Conn   // to be written
+	source  net.Conn   // to be read: conn, unless this is a service
+	reader  io.Reader  // source, after what it gave together with the handshake
+	service *service   // that the connection leads to, if that is Traefik's own
+	back    *side      // the other one
+	heart   *heartbeat // nil where it is not pinged
 
 	// Guarded by session.mu. So are the deadlines of conn's reads, until a pump discards
 	// what comes from it.
@@ -41,9 +43,14 @@ type side struct {
 
 // newSide makes a side of conn; early is what conn has already given.
 func newSide(name string, conn net.Conn, early []byte) *side {
-	s := &side{name: name, conn: conn, reader: conn, pongBy: forever, answered: true, quiet: true}
+	return newSideOf(name, conn, conn, early)
+}
+
+// newSideOf is newSide with a connection for each direction.
+func newSideOf(name string, conn, source net.Conn, early []byte) *side {
+	s := &side{name: name, conn: conn, source: source, reader: source, pongBy: forever, answered: true, quiet: true}
 	if len(early) > 0 {
-		s.reader = io.MultiReader(bytes.NewReader(early), conn)
+		s.reader = io.MultiReader(bytes.NewReader(early), source)
 	}
 	return s
 }

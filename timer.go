@@ -116,7 +116,7 @@ func isSilent(s *session, f *flow, now time.Duration) bool {
 
 // sendToLook wakes the pump of f. Needs session.mu.
 func sendToLook(f *flow) {
-	_ = f.from.conn.SetReadDeadline(past)
+	_ = f.from.source.SetReadDeadline(past)
 }
 
 // plan has onTimer run when the next thing is due. What is due already waits for the look
@@ -220,7 +220,7 @@ func schedule(s *session, f *flow, now time.Duration) {
 	if f.to.farewell != nil {
 		reads = past
 	}
-	_ = f.from.conn.SetReadDeadline(reads)
+	_ = f.from.source.SetReadDeadline(reads)
 	_ = f.to.conn.SetWriteDeadline(writes)
 }
 

@@ -32,7 +32,7 @@ func (s *session) copyOn(f *flow) error {
 	for {
 		now := time.Now()
 		missed := now.Add(s.writeTimeout + s.tick)
-		_ = f.from.conn.SetReadDeadline(now.Add(s.tick))
+		_ = f.from.source.SetReadDeadline(now.Add(s.tick))
 		if s.writeTimeout > 0 {
 			_ = f.to.conn.SetWriteDeadline(missed)
 		}

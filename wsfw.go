@@ -56,61 +56,77 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 // Traefik counts and logs a request for as long as this runs. Requests that are not
 // wsfw's go to next with the writer as it came.
 //
-// All that it does while the session lives is to wait: what a function holds at work, its
-// goroutine's stack and the interpreter's frame, it holds for that long.
+// All that it does while the session lives is to wait, and what needs a lot of stack before that
+// has a goroutine of its own: a stack that has grown is kept for as long as it is in use.
 func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
-	v := admit(m, rw, req)
-	if v == nil {
-		return
-	}
-	defer v.giveBack()
-	begin(v.session, v.shutdown)
-	<-v.session.ended
-	leave(v)
-}
-
-// admit has a request answered, and returns the visit where that has begun a session.
-func admit(m *Middleware, rw http.ResponseWriter, req *http.Request) *visit {
 	rest, ours := below(m.settings.path, req.URL)
 	if !ours || m.settings.passOthers && !asksUpgrade(req.Header) {
 		m.next.ServeHTTP(rw, req)
-		return nil
+		return
 	}
+	v := &visit{middleware: m, started: time.Now(), client: req.RemoteAddr}
+	defer giveBack(v)
+	receive(v, rw, req, rest)
+	if v.session != nil {
+		begin(v.session, v.shutdown)
+		<-v.session.ended
+		leave(v)
+	} else if v.takeover != nil {
+		v.takeover.finish()
+	} else if v.checked != nil {
+		m.next.ServeHTTP(rw, v.checked)
+	}
+}
+
+// visit is a client's stay: from the request to the record.
+type visit struct {
+	middleware  *Middleware
+	started     time.Time
+	shutdown    context.Context // ends with the server
+	client      string          // remote address
+	place       *place          // of the session in the count; nil until it has one
+	upstream    string          // scheme, host and port
+	path        string          // as sent, without the query
+	subprotocol string
+
+	// What has come of the request. Where all are nil, it has been answered.
+	checked  *http.Request // left to next
+	session  *session
+	takeover *takeover // inline: has to be finished
+}
+
+// receive checks a request, and does the handshakes where there is to be a session. rest is what
+// of its path lies below the middleware's.
+func receive(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
+	await(sendOut(func() { admit(v, rw, req, rest) }))
+}
+
+// admit is receive's errand.
+func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
+	m := v.middleware
 	refused, o := m.settings.check(req)
 	if refused != nil {
 		refused.answer(rw)
-		return nil
+		return
 	}
-	v := &visit{
-		middleware: m, started: time.Now(), shutdown: shutdownOf(req),
-		client: req.RemoteAddr, place: clientOf(req, m.settings.limits.clientHeader), path: sentPath(req.URL),
-	}
+	v.shutdown = shutdownOf(req)
 	if v.shutdown.Err() != nil {
 		refuseRestart.answer(rw)
-		return nil
+		return
 	}
-	if full := take(m.name, v.place, &m.settings.limits); full != nil {
-		full.answer(rw)
-		return nil
+	v.path = sentPath(req.URL)
+	v.place, refused = take(m.name, clientOf(req, m.settings.limits.clientHeader), &m.settings.limits)
+	if refused != nil {
+		refused.answer(rw)
+		return
 	}
-	stays := false
-	defer func() {
-		if !stays {
-			v.giveBack()
-		}
-	}()
 	if m.settings.forward {
 		v.session = v.open(rw, req, rest, o)
 	} else if m.settings.inline {
 		v.session = v.between(rw, req, o)
 	} else {
-		m.next.ServeHTTP(rw, o.onto(req))
+		v.checked = o.onto(req)
 	}
-	stays = v.session != nil
-	if !stays {
-		return nil
-	}
-	return v
 }
 
 // leave ends a visit whose session has.
@@ -122,23 +138,30 @@ func leave(v *visit) {
 	}
 }
 
-// visit is a client's stay: from the request to the record.
-type visit struct {
-	middleware  *Middleware
-	started     time.Time
-	shutdown    context.Context // ends with the server
-	client      string          // remote address
-	place       string          // what the client is counted by
-	upstream    string          // scheme, host and port
-	path        string          // as sent, without the query
-	subprotocol string
-	session     *session
-	takeover    *takeover // inline; else nil
+// errand is a function that runs in a goroutine of its own.
+type errand struct {
+	run  func() // called again, it does nothing but panic if it has
+	done chan struct{}
 }
 
-// giveBack gives the place of a visit back.
-func (v *visit) giveBack() {
-	giveBack(v.middleware.name, v.place)
+// sendOut runs f.
+func sendOut(f func()) *errand {
+	e := &errand{run: sync.OnceFunc(f), done: make(chan struct{})}
+	go carryOut(e)
+	return e
+}
+
+// carryOut runs an errand. Its panic is kept for await.
+func carryOut(e *errand) {
+	defer func() { _ = recover() }()
+	defer close(e.done)
+	e.run()
+}
+
+// await waits for an errand, and panics as it has.
+func await(e *errand) {
+	<-e.done
+	e.run()
 }
 
 // open does both handshakes, the upstream's first, and joins the connections. It is
