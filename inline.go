@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +39,9 @@ type takeover struct {
 	early   []byte   // what the client has sent after its request
 	service *service // nil where next has not taken the connection over
 	hidden  bool     // the connection could not be had: the client has been told
+
+	failing bool        // next answers with an error of the server's
+	chosen  atomic.Bool // the server that the session is with is known
 }
 
 // between has next answer an upgrade. The takeover has to be finished afterwards, or after the
@@ -45,9 +49,10 @@ type takeover struct {
 //
 // next runs in a goroutine of its own, and the session's handler, which Traefik counts, waits.
 func (v *visit) between(rw http.ResponseWriter, req *http.Request, o *offer) *session {
-	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), traceOf(v)))
-	t := &takeover{ResponseWriter: rw, visit: v, cancel: cancel, ready: make(chan struct{})}
+	t := &takeover{ResponseWriter: rw, visit: v, ready: make(chan struct{})}
 	v.takeover = t
+	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), traceOf(t)))
+	t.cancel = cancel
 	t.next = callNext(t, o.onto(req.WithContext(ctx)))
 	<-t.ready
 	if t.service == nil {
@@ -71,12 +76,16 @@ func (t *takeover) finish() {
 
 // What outlives between is made in variables, for the same reason as begin is one.
 
-// traceOf has the visit know the server that Traefik has chosen.
-var traceOf = func(v *visit) *httptrace.ClientTrace {
-	address := ""
+// traceOf has the visit know the server that Traefik has chosen: the last one that it has
+// connected to before the connection is taken over. Later ones are those of mirrors.
+var traceOf = func(t *takeover) *httptrace.ClientTrace {
+	v, address := t.visit, ""
 	return &httptrace.ClientTrace{
 		GetConn: func(hostPort string) { address = hostPort },
 		GotConn: func(info httptrace.GotConnInfo) {
+			if t.chosen.Load() {
+				return
+			}
 			v.upstream = "ws://" + address
 			if _, secure := info.Conn.(*tls.Conn); secure {
 				v.upstream = "wss://" + address
@@ -116,6 +125,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		refuseHijack.answer(t.ResponseWriter)
 		return nil, nil, err
 	}
+	t.chosen.Store(true)
 	near, far := joinService(conn)
 	t.client, t.early, t.service = conn, early, near
 	t.settle()
@@ -124,19 +134,21 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // WriteHeader implements http.ResponseWriter.
 func (t *takeover) WriteHeader(status int) {
+	t.failing = status >= http.StatusInternalServerError
 	if !t.hidden {
 		t.ResponseWriter.WriteHeader(status)
 	}
 }
 
 // Write implements http.ResponseWriter. next cannot flush through an interpreted writer, so a
-// body of unknown length, which may be a stream, is flushed for it.
+// body of unknown length, which may be a stream, is flushed for it. The proxy's own errors are
+// not: a middleware may want to try once more instead.
 func (t *takeover) Write(body []byte) (int, error) {
 	if t.hidden {
 		return len(body), nil
 	}
 	n, err := t.ResponseWriter.Write(body)
-	if err == nil && t.Header().Get("Content-Length") == "" {
+	if err == nil && !t.failing && t.Header().Get("Content-Length") == "" {
 		_ = http.NewResponseController(t.ResponseWriter).Flush()
 	}
 	return n, err
