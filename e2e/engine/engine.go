@@ -35,12 +35,42 @@ type Setup struct {
 	// is: Traefik's forwardAuth. It lets a request in by answering 200.
 	Auth string
 
+	// Traefik is what else a gateway inside a real Traefik is made of. In-process engines refuse it.
+	Traefik Surroundings
+
 	// Wrap, where not nil, is put between the HTTP server and the plugin. In-process engines only.
 	Wrap func(http.Handler) http.Handler
 
 	// Dedicated asks for a gateway whose process no other gateway shares. In-process engines have
 	// an HTTP server of its own for every gateway anyway.
 	Dedicated bool
+}
+
+// Surroundings are the parts of a Traefik around the plugin, as Traefik's documentation spells their options.
+type Surroundings struct {
+	// Before and After are the router's middlewares ahead of the plugin and behind it, in the order of requests: each
+	// without a name, such as {compress: {}}.
+	Before, After []map[string]any
+
+	// Service takes the place of the service for [Setup.Next].
+	Service map[string]any
+
+	// HTTP and Certificates are further sections of the dynamic configuration, such as the services and serversTransports
+	// that the other parts name. Names in them must be the only ones while the gateway lives.
+	HTTP         map[string]map[string]any
+	Certificates []map[string]any
+
+	// Native leaves the plugin out: that is Traefik by itself.
+	Native bool
+
+	// TLS has clients of the router speak TLS.
+	TLS bool
+
+	// AccessLog asks for one, for [Gateway.AccessLog]. It needs [Setup.Dedicated].
+	AccessLog bool
+
+	// Plugins are the sources of further plugins, each one file, by package name. They need [Setup.Dedicated].
+	Plugins map[string]string
 }
 
 // Gateway is one running router with the plugin in front of [Setup.Next].
@@ -104,6 +134,16 @@ func (g *Gateway) Restart(t testing.TB) {
 
 // recordTimeout bounds the wait for a line of output. It is longer than any close handshake of the suite.
 const recordTimeout = 10 * time.Second
+
+// AccessLog is what Traefik's access log tells of the requests that the plugin's router has taken so far.
+func (g *Gateway) AccessLog(t testing.TB) []map[string]any {
+	t.Helper()
+	lines, err := g.Process.accessLog(g.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
 
 // WaitRecord returns the gateway's next session record.
 func (g *Gateway) WaitRecord(t testing.TB) map[string]any {

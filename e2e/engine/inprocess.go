@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -57,6 +58,9 @@ func (e *local) Output() *Log { return inProcess }
 // Start implements [Engine].
 func (e *local) Start(t testing.TB, s Setup) *Gateway {
 	t.Helper()
+	if !reflect.ValueOf(s.Traefik).IsZero() {
+		t.Fatal("Setup.Traefik: in-process engines have no Traefik")
+	}
 	s = s.prepare(t)
 	r := e.route(t, s)
 	if err := r.apply(s.Config); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/mitchellh/mapstructure"
 	"github.com/traefik/yaegi/interp"
 	"github.com/traefik/yaegi/stdlib"
+	"gopkg.in/yaml.v3"
 )
 
 // modulePath is the plugin's import path, and where below a GOPATH's src Traefik looks for it.
@@ -117,6 +118,30 @@ func ship(root, goPath string) error {
 		}
 	}
 	return os.CopyFS(filepath.Join(to, "vendor"), os.DirFS(filepath.Join(root, "vendor")))
+}
+
+// furtherModule is the module of a plugin beside ours.
+func furtherModule(name string) string {
+	return "example.com/" + name
+}
+
+// shipFurther puts a plugin of one file, which needs no configuration, where Traefik looks for it.
+func shipFurther(name, source, goPath string) error {
+	to := filepath.Join(goPath, "src", filepath.FromSlash(furtherModule(name)))
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	about, err := yaml.Marshal(object{
+		"displayName": name, "type": "middleware", "import": furtherModule(name), "summary": name,
+		"testData": object{"any": ""}, // empty is none to Traefik
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(to, manifest), about, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(to, name+".go"), []byte(source), 0o644)
 }
 
 func shipped(root string) ([]string, error) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -57,10 +59,10 @@ const (
 	pollInterval = 10 * time.Millisecond
 )
 
-// startProcess runs the Traefik binary with the plugin in root and that many entry points on host. The plugin's
+// startProcess runs the Traefik binary with the plugin in root and that many entry points, as s asks. The plugin's
 // output goes to log.
-func startProcess(binary, root, host string, entryPoints int, log *Log) (*Process, error) {
-	addrs, err := freeAddrs(host, entryPoints+1)
+func startProcess(binary, root string, s Setup, entryPoints int, log *Log) (*Process, error) {
+	addrs, err := freeAddrs(s.Host, entryPoints+1)
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +70,11 @@ func startProcess(binary, root, host string, entryPoints int, log *Log) (*Proces
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{API: "http://" + addrs[0], host: host, dir: dir, binary: binary, log: log}
+	p := &Process{API: "http://" + addrs[0], host: s.Host, dir: dir, binary: binary, log: log}
 	for i, addr := range addrs[1:] {
 		p.free = append(p.free, entryPoint{name: fmt.Sprintf("ep%d", i), addr: addr})
 	}
-	if err := p.layOut(root, addrs[0]); err != nil {
+	if err := p.layOut(root, p.static(addrs[0], s.Traefik), s.Traefik.Plugins); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
@@ -130,25 +132,31 @@ func (p *Process) watch(output io.ReadCloser) {
 
 // layOut fills the working directory: the plugin where Traefik looks for local ones, the static configuration, a
 // directory for dynamic ones, and one beside it in which they are written.
-func (p *Process) layOut(root, api string) error {
-	if err := ship(root, filepath.Join(p.dir, "plugins-local")); err != nil {
+func (p *Process) layOut(root string, static object, plugins map[string]string) error {
+	goPath := filepath.Join(p.dir, "plugins-local")
+	if err := ship(root, goPath); err != nil {
 		return err
+	}
+	for name, source := range plugins {
+		if err := shipFurther(name, source, goPath); err != nil {
+			return err
+		}
 	}
 	for _, name := range []string{"dynamic", "draft"} {
 		if err := os.Mkdir(filepath.Join(p.dir, name), 0o755); err != nil {
 			return err
 		}
 	}
-	static, err := yaml.Marshal(p.static(api))
+	text, err := yaml.Marshal(static)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(p.dir, "static.yml"), static, 0o644)
+	return os.WriteFile(filepath.Join(p.dir, "static.yml"), text, 0o644)
 }
 
 type object = map[string]any
 
-func (p *Process) static(api string) object {
+func (p *Process) static(api string, around Surroundings) object {
 	level := os.Getenv("WSFW_TRAEFIK_LOG")
 	if level == "" {
 		level = "FATAL" // refused configurations are part of the suite, and log errors
@@ -157,7 +165,7 @@ func (p *Process) static(api string) object {
 	for _, ep := range p.free {
 		entryPoints[ep.name] = staticEntryPoint(ep.addr)
 	}
-	return object{
+	static := object{
 		"global":       object{"checkNewVersion": false, "sendAnonymousUsage": false},
 		"log":          object{"level": level},
 		"api":          object{"insecure": true, "debug": true},
@@ -169,6 +177,31 @@ func (p *Process) static(api string) object {
 			"file":                      object{"directory": "dynamic", "watch": true},
 		},
 	}
+	for name := range around.Plugins {
+		static["experimental"].(object)["localPlugins"].(object)[name] = object{"moduleName": furtherModule(name)}
+	}
+	if around.AccessLog {
+		static["accessLog"] = object{"format": "json", "filePath": accessLogFile}
+	}
+	return static
+}
+
+// accessLogFile lies in the working directory.
+const accessLogFile = "access.log"
+
+// accessLog reads the lines about the routers of a gateway's plugin. A line that is not there completely is none yet.
+func (p *Process) accessLog(name string) (lines []map[string]any, err error) {
+	text, err := os.ReadFile(filepath.Join(p.dir, accessLogFile))
+	if err != nil {
+		return nil, err
+	}
+	for part := range bytes.Lines(text) {
+		line := object{}
+		if json.Unmarshal(part, &line) == nil && strings.HasPrefix(fmt.Sprint(line["RouterName"]), name+"-v") {
+			lines = append(lines, line)
+		}
+	}
+	return lines, nil
 }
 
 // staticEntryPoint lets requests reach the plugin as the client sent them, which Traefik's defaults do not: they

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -67,6 +68,9 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	t.Helper()
 	if s.Wrap != nil {
 		t.Fatal("Setup.Wrap: nothing can be put between Traefik's server and the plugin")
+	}
+	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil) {
+		t.Fatal("Traefik has one access log and one set of plugins for all gateways; ask for Setup.Dedicated")
 	}
 	f, process := e.file(t, s.prepare(t))
 	if err := f.apply(f.setup.Config); err != nil {
@@ -134,7 +138,7 @@ func (e *traefik) file(t testing.TB, s Setup) (*dynamicFile, *Process) {
 // reserve finds a free entry point, and starts a process where there is none.
 func (e *traefik) reserve(s Setup) (*Process, entryPoint, error) {
 	if s.Dedicated {
-		return e.grow(s.Host, 1)
+		return e.grow(s, 1)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -146,14 +150,14 @@ func (e *traefik) reserve(s Setup) (*Process, entryPoint, error) {
 			return p, ep, nil
 		}
 	}
-	p, ep, err := e.grow(s.Host, poolSize)
+	p, ep, err := e.grow(s, poolSize)
 	if err == nil {
 		e.shared = append(e.shared, p)
 	}
 	return p, ep, err
 }
 
-func (e *traefik) grow(host string, entryPoints int) (*Process, entryPoint, error) {
+func (e *traefik) grow(s Setup, entryPoints int) (*Process, entryPoint, error) {
 	binary, err := e.binary()
 	if err != nil {
 		return nil, entryPoint{}, err
@@ -162,7 +166,7 @@ func (e *traefik) grow(host string, entryPoints int) (*Process, entryPoint, erro
 	if err != nil {
 		return nil, entryPoint{}, err
 	}
-	p, err := startProcess(binary, root, host, entryPoints, e.log)
+	p, err := startProcess(binary, root, s, entryPoints, e.log)
 	if err != nil {
 		return nil, entryPoint{}, err
 	}
@@ -249,32 +253,61 @@ func (f *dynamicFile) path() string {
 }
 
 func (f *dynamicFile) content(config map[string]any) object {
-	name, entryPoints := f.setup.Name, []string{f.entryPoint.name}
-	servers := []object{{"url": f.setup.Next}}
-	middlewares := object{name: object{"plugin": object{"wsfw": config}}}
-	use := []string{name}
-	if config == nil {
-		use = nil // and Traefik never builds a middleware that no router uses
+	name, entryPoints, around := f.setup.Name, []string{f.entryPoint.name}, f.setup.Traefik
+	middlewares, use := f.middlewares(config)
+	service := around.Service
+	if service == nil {
+		service = object{"loadBalancer": object{"servers": []object{{"url": f.setup.Next}}}}
 	}
-	if f.setup.Auth != "" {
-		auth := name + "-auth"
-		middlewares[auth] = object{"forwardAuth": object{"address": f.setup.Auth}}
-		use = append([]string{auth}, use...)
+	router := object{"rule": "PathPrefix(`/`)", "entryPoints": entryPoints, "middlewares": use, "service": name}
+	if around.TLS {
+		router["tls"] = object{}
 	}
-	return object{"http": object{
-		"routers": object{
-			f.router(): object{
-				"rule": "PathPrefix(`/`)", "entryPoints": entryPoints,
-				"middlewares": use, "service": name,
-			},
+	sections := map[string]map[string]any{
+		"routers": {
+			f.router(): router,
 			f.router() + "-ready": object{
 				"rule": "Path(`" + readyPath + f.router() + "`)", "entryPoints": entryPoints,
 				"service": "ping@internal",
 			},
 		},
 		"middlewares": middlewares,
-		"services":    object{name: object{"loadBalancer": object{"servers": servers}}},
-	}}
+		"services":    {name: service},
+	}
+	for kind, further := range around.HTTP {
+		if sections[kind] == nil {
+			sections[kind] = object{}
+		}
+		maps.Copy(sections[kind], further)
+	}
+	content := object{"http": sections}
+	if around.Certificates != nil {
+		content["tls"] = object{"certificates": around.Certificates}
+	}
+	return content
+}
+
+// middlewares are the plugin and those around it, by name, and the names of those that the router uses.
+func (f *dynamicFile) middlewares(config map[string]any) (all map[string]any, use []string) {
+	name, around := f.setup.Name, f.setup.Traefik
+	all = object{name: object{"plugin": object{"wsfw": config}}}
+	add := func(name string, content map[string]any) {
+		all[name] = content
+		use = append(use, name)
+	}
+	if f.setup.Auth != "" {
+		add(name+"-auth", object{"forwardAuth": object{"address": f.setup.Auth}})
+	}
+	for i, content := range around.Before {
+		add(fmt.Sprintf("%s-before%d", name, i), content)
+	}
+	if config != nil && !around.Native { // Traefik never builds a middleware that no router uses
+		use = append(use, name)
+	}
+	for i, content := range around.After {
+		add(fmt.Sprintf("%s-after%d", name, i), content)
+	}
+	return all, use
 }
 
 // remove takes the file away and waits until the entry point no longer serves it.
