@@ -18,6 +18,10 @@ import (
 // has to send upstream.
 const lingerTimeout = time.Second
 
+// flushInterval is how long a part of next's own answer may wait for more: Traefik's own
+// responseForwarding.flushInterval.
+const flushInterval = 100 * time.Millisecond
+
 // hijackBuffer is the size, in bytes, of the buffers that next gets with the connection: enough
 // for a 101, for they may stay as long as the session.
 const hijackBuffer = 512
@@ -38,10 +42,13 @@ type takeover struct {
 	client  net.Conn
 	early   []byte   // what the client has sent after its request
 	service *service // nil where next has not taken the connection over
+	head    []byte   // next's 101, where it has written that before
 	hidden  bool     // the connection could not be had: the client has been told
 
-	failing bool        // next answers with an error of the server's
-	chosen  atomic.Bool // the server that the session is with is known
+	chosen    atomic.Bool // the server that the session is with is known
+	switching bool        // next has written the status 101
+	writing   sync.Mutex  // guards the client's writer
+	flushing  *time.Timer // flushes it; nil where there is nothing to flush
 }
 
 // between has next answer an upgrade. The takeover has to be finished afterwards, or after the
@@ -58,7 +65,16 @@ func (v *visit) between(rw http.ResponseWriter, req *http.Request, o *offer) *se
 	if t.service == nil {
 		return nil
 	}
-	return v.join(t, req, o)
+	joined := false
+	defer func() {
+		if !joined {
+			t.service.close()
+			_ = t.client.Close()
+		}
+	}()
+	s := v.join(t, req, o)
+	joined = s != nil
+	return s
 }
 
 // finish lets go of a session's connections, if there are any, waits for next, and panics if it
@@ -99,10 +115,19 @@ var callNext = func(t *takeover, req *http.Request) *errand {
 	return sendOut(func() { answer(t, req) })
 }
 
-// answer has next answer the request, and the visit go on when it has.
+// answer has next answer the request, and the visit go on when it has. If next panics, it no
+// longer uses a connection that it has taken over; when it returns, others may.
 func answer(t *takeover, req *http.Request) {
 	defer t.settle()
+	panicked := true
+	defer func() {
+		if panicked && t.service != nil {
+			t.service.abandon()
+		}
+	}()
 	t.visit.middleware.next.ServeHTTP(t, req)
+	panicked = false
+	t.end()
 }
 
 // settle lets the session begin, if there is one.
@@ -112,6 +137,8 @@ func (t *takeover) settle() {
 
 // Hijack implements http.Hijacker for next.
 func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	if t.service != nil {
 		return nil, nil, http.ErrHijacked
 	}
@@ -126,51 +153,89 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	t.chosen.Store(true)
+	if t.switching {
+		t.head = headOf(t.Header())
+	}
 	near, far := joinService(conn)
 	t.client, t.early, t.service = conn, early, near
 	t.settle()
 	return far, bufio.NewReadWriter(bufio.NewReaderSize(far, hijackBuffer), bufio.NewWriterSize(far, hijackBuffer)), nil
 }
 
-// WriteHeader implements http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter. A 101 waits for the connection to be taken over.
 func (t *takeover) WriteHeader(status int) {
-	t.failing = status >= http.StatusInternalServerError
-	if !t.hidden {
-		t.ResponseWriter.WriteHeader(status)
+	if t.hidden {
+		return
 	}
+	if status == http.StatusSwitchingProtocols {
+		t.switching = true
+		return
+	}
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	t.ResponseWriter.WriteHeader(status)
+	t.flushSoon()
 }
 
-// Write implements http.ResponseWriter. next cannot flush through an interpreted writer, so a
-// body of unknown length, which may be a stream, is flushed for it. The proxy's own errors are
-// not: a middleware may want to try once more instead.
+// Write implements http.ResponseWriter.
 func (t *takeover) Write(body []byte) (int, error) {
 	if t.hidden {
 		return len(body), nil
 	}
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	n, err := t.ResponseWriter.Write(body)
-	if err == nil && !t.failing && t.Header().Get("Content-Length") == "" {
-		_ = http.NewResponseController(t.ResponseWriter).Flush()
-	}
+	t.flushSoon()
 	return n, err
+}
+
+// flushSoon has what next has written reach the client in a while, for next cannot flush through
+// an interpreted writer. Needs t.writing.
+func (t *takeover) flushSoon() {
+	if t.flushing != nil {
+		return
+	}
+	t.flushing = time.AfterFunc(flushInterval, func() {
+		defer func() { _ = recover() }()
+		t.writing.Lock()
+		defer t.writing.Unlock()
+		if t.flushing != nil && t.service == nil {
+			t.flushing = nil
+			_ = http.NewResponseController(t.ResponseWriter).Flush()
+		}
+	})
+}
+
+// end finishes next's own answer.
+func (t *takeover) end() {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	if t.flushing != nil {
+		t.flushing.Stop()
+		t.flushing = nil
+	}
+	if t.switching && t.service == nil {
+		t.ResponseWriter.WriteHeader(http.StatusSwitchingProtocols)
+	}
 }
 
 // join hands next's answer to the client, and joins the connections. It is nil where that is
 // no session.
 func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
 	head := &bytes.Buffer{}
-	reader := bufio.NewReaderSize(io.TeeReader(t.service.reads, head), answerBufferBytes)
+	source := io.MultiReader(bytes.NewReader(t.head), io.LimitReader(t.service.reads, maxAnswerHeader))
+	reader := bufio.NewReaderSize(io.TeeReader(source, head), answerBufferBytes)
 	//nolint:bodyclose // the body is read from the connection, which is closed
 	answer, err := readAnswer(reader)
-	if err != nil {
-		v.middleware.report("the service took the connection over and did not answer", err)
-		return nil
-	}
-	if answer.StatusCode != http.StatusSwitchingProtocols {
+	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
 		_, _ = io.Copy(t.client, io.MultiReader(head, t.service.reads))
 		return nil
 	}
-	if err := verify(answer.Header, req.Header.Get(keyHeader), o); err != nil {
-		v.middleware.report("upstream "+v.upstream+" failed", err)
+	if err == nil {
+		err = verify(answer.Header, req.Header.Get(keyHeader), o)
+	}
+	if err != nil {
+		v.reportUpstream(err)
 		_, _ = t.client.Write(refuseGateway.response())
 		return nil
 	}
@@ -185,9 +250,10 @@ func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
 // comes out of one pipe, and what is written to it goes into another: either direction can end
 // by itself.
 type service struct {
-	reads, writes net.Conn
-	closing       sync.Once
-	flushed       chan struct{} // closed when the service has passed on all that it was given
+	reads, writes       net.Conn
+	farReads, farWrites net.Conn // the service's ends of the same
+	closing             sync.Once
+	flushed             chan struct{} // closed when the service has passed on all that it was given
 }
 
 // hijackedConn is the service's end, which it takes for the client's connection. Reader and
@@ -199,15 +265,19 @@ type hijackedConn struct {
 
 	client        net.Conn
 	reads, writes net.Conn
-	session       *service
+	flushed       chan struct{} // the session's end has nothing more to say
 }
 
 // joinService makes both ends of a connection that stands for client's.
 func joinService(client net.Conn) (*service, *hijackedConn) {
 	fromService, toSession := net.Pipe()
 	fromSession, toService := net.Pipe()
-	near := &service{reads: fromService, writes: toService, flushed: make(chan struct{})}
-	far := &hijackedConn{Reader: fromSession, Writer: toSession, client: client, reads: fromSession, writes: toSession, session: near}
+	near := &service{
+		reads: fromService, writes: toService, farReads: fromSession, farWrites: toSession, flushed: make(chan struct{}),
+	}
+	far := &hijackedConn{
+		Reader: fromSession, Writer: toSession, client: client, reads: fromSession, writes: toSession, flushed: near.flushed,
+	}
 	return near, far
 }
 
@@ -227,6 +297,12 @@ func (c *service) close() {
 	})
 }
 
+// abandon closes the service's end for it.
+func (c *service) abandon() {
+	_ = c.farWrites.Close()
+	_ = c.farReads.Close()
+}
+
 // flush ends what the service reads once it has passed on what it was given: an empty write
 // comes back when it is there to read more.
 func flush(c *service) {
@@ -242,7 +318,7 @@ func flush(c *service) {
 // is nothing more to be said to the upstream either, such as the answer to its close frame.
 func (c *hijackedConn) Close() error {
 	_ = c.writes.Close()
-	<-c.session.flushed
+	<-c.flushed
 	return c.reads.Close()
 }
 

@@ -100,7 +100,7 @@ func TestTakeoverHandsOnAnswers(t *testing.T) {
 		m.ServeHTTP(rw, req)
 		return rw
 	}
-	if rw := answer("/"); rw.Code != 404 || rw.Body.String() != "nothing here" || rw.Header().Get("X-Own") != "yes" || !rw.Flushed {
+	if rw := answer("/"); rw.Code != 404 || rw.Body.String() != "nothing here" || rw.Header().Get("X-Own") != "yes" {
 		t.Errorf("the service's answer came as %d %q %v", rw.Code, rw.Body, rw.Header())
 	}
 	if rw := answer("/take"); rw.Code != 500 || rw.Body.String() != refuseHijack.sentence+"\n" {

@@ -334,6 +334,15 @@ func switching(header http.Header, key string, answer http.Header) []byte {
 	return b.Bytes()
 }
 
+// headOf is a 101 with header, as net/http writes it.
+func headOf(header http.Header) []byte {
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = header.Write(&b)
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
 // writeSpelled moves a header into b under the name that RFC 6455 gives it.
 func writeSpelled(b *bytes.Buffer, header http.Header, name, spelled string) {
 	for _, value := range header[name] {

@@ -233,12 +233,21 @@ func (v *visit) fail(rw http.ResponseWriter, req *http.Request, cause error) {
 		refuseGone.answer(rw)
 		return
 	}
-	v.middleware.report("upstream "+v.upstream+" failed", cause)
+	v.reportUpstream(cause)
 	if isTimeout(cause) {
 		refuseTimeout.answer(rw)
 		return
 	}
 	refuseGateway.answer(rw)
+}
+
+// reportUpstream logs why there is no session with the upstream.
+func (v *visit) reportUpstream(cause error) {
+	name := v.upstream
+	if name == "" {
+		name = "of an unknown address" // the service has not told which
+	}
+	v.middleware.report("upstream "+name+" failed", cause)
 }
 
 // record is the line that each session leaves in the log.
