@@ -21,6 +21,22 @@ type untrueAnswer struct {
 	name   string
 	offer  []string
 	answer func(head peerHead) string
+	inline judge
+}
+
+// judge is who finds inline what the gateway finds where it forwards.
+type judge int
+
+const (
+	gatewayJudges judge = iota
+	proxyJudges         // Traefik's own proxy refuses it with a 502 of its own
+	nobodyJudges        // it is true there
+)
+
+// by is the answer where somebody else finds it inline.
+func (u untrueAnswer) by(j judge) untrueAnswer {
+	u.inline = j
+	return u
 }
 
 // untrue101 is a 101 that edits make untrue.
@@ -28,22 +44,22 @@ func untrue101(name string, offer []string, edits ...string) untrueAnswer {
 	return untrueAnswer{name: name, offer: offer, answer: func(head peerHead) string { return head.switching(edits...) }}
 }
 
-// unanswer is the same whatever was asked.
+// unanswer is the same whatever was asked, and no 101.
 func unanswer(name, answer string) untrueAnswer {
-	return untrueAnswer{name: name, answer: func(peerHead) string { return answer }}
+	return untrueAnswer{name: name, answer: func(peerHead) string { return answer }, inline: proxyJudges}
 }
 
 var untrueAnswers = []untrueAnswer{
 	untrue101("wrong accept", nil, "Sec-WebSocket-Accept: "+wire.Accept("another key")),
 	untrue101("no accept", nil, "!Sec-WebSocket-Accept"),
 	untrue101("empty accept", nil, "Sec-WebSocket-Accept: "),
-	{name: "accept of the client's key", answer: func(peerHead) string {
+	{name: "accept of the client's key", inline: nobodyJudges, answer: func(peerHead) string {
 		return peerHead(nil).switching("Sec-WebSocket-Accept: " + wire.Accept(sampleKey))
 	}},
-	untrue101("no upgrade", nil, "!Upgrade"),
-	untrue101("other upgrade", nil, "Upgrade: h2c"),
-	untrue101("no connection", nil, "!Connection"),
-	untrue101("other connection", nil, "Connection: keep-alive"),
+	untrue101("no upgrade", nil, "!Upgrade").by(proxyJudges),
+	untrue101("other upgrade", nil, "Upgrade: h2c").by(proxyJudges),
+	untrue101("no connection", nil, "!Connection").by(proxyJudges),
+	untrue101("other connection", nil, "Connection: keep-alive").by(proxyJudges),
 	untrue101("subprotocol without an offer", nil, "Sec-WebSocket-Protocol: chat"),
 	untrue101("subprotocol not offered", []string{offeredProtocol}, "Sec-WebSocket-Protocol: mqtt"),
 	untrue101("subprotocol in other case", []string{offeredProtocol}, "Sec-WebSocket-Protocol: CHAT"),
@@ -65,18 +81,23 @@ var untrueAnswers = []untrueAnswer{
 }
 
 func TestUntrueAnswer(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), nil)
 		for _, row := range untrueAnswers {
-			t.Run(row.name, func(t *testing.T) { row.check(t, gateway, server) })
+			switch {
+			case !isInline(e) || row.inline == gatewayJudges:
+				t.Run(row.name, func(t *testing.T) { row.check(t, gateway, server) })
+			case row.inline == proxyJudges:
+				t.Run(row.name, func(t *testing.T) { row.checkProxy(t, gateway, server) })
+			}
 		}
 	})
 }
 
 // TestUntrueAnswerUncompressed is about an offer that never reached the upstream.
 func TestUntrueAnswerUncompressed(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), object{"compression": "off"})
 		untrue101("", []string{offeredExtension}, offeredExtension).check(t, gateway, server)
@@ -85,7 +106,7 @@ func TestUntrueAnswerUncompressed(t *testing.T) {
 
 // TestUntrueAnswerCut is about a subprotocol that the client offered and policy took away.
 func TestUntrueAnswerCut(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), object{"protocols": []string{"chat"}})
 		untrue101("", []string{offeredProtocol}, "Sec-WebSocket-Protocol: superchat").check(t, gateway, server)
@@ -93,43 +114,64 @@ func TestUntrueAnswerCut(t *testing.T) {
 }
 
 func (u untrueAnswer) check(t *testing.T, gateway *engine.Gateway, server *peerUpstream) {
-	client := peerDial(t, gateway, upgrade("GET / HTTP/1.1", u.offer...))
+	client, upstream := u.give(t, gateway, server)
+	client.refusal(t, http.StatusBadGateway)
+	upstream.expectEnd(t)
+	checkComplaint(t, gateway, server.endpoint())
+}
+
+// checkProxy wants Traefik's own refusal. Informational answers come before it, for its proxy passes some of them on.
+func (u untrueAnswer) checkProxy(t *testing.T, gateway *engine.Gateway, server *peerUpstream) {
+	client, upstream := u.give(t, gateway, server)
+	if resp := client.final(t); resp.StatusCode != http.StatusBadGateway {
+		t.Errorf("status is %d, want 502", resp.StatusCode)
+	}
+	upstream.expectEnd(t)
+}
+
+// give has the upstream answer a client's upgrade.
+func (u untrueAnswer) give(t *testing.T, gateway *engine.Gateway, server *peerUpstream) (client, upstream *peerConn) {
+	t.Helper()
+	client = peerDial(t, gateway, upgrade("GET / HTTP/1.1", u.offer...))
 	upstream, head := server.request(t)
 	// An error is fine: nobody need read a hopeless answer to its end.
 	_, _ = io.WriteString(upstream, u.answer(head))
 	_ = upstream.Conn.(interface{ CloseWrite() error }).CloseWrite()
-	client.refusal(t, http.StatusBadGateway)
-	upstream.expectEnd(t)
-	checkComplaint(t, gateway, server.endpoint())
+	return client, upstream
 }
 
 // TestTrueAnswer is about answers that are unusual and true.
 func TestTrueAnswer(t *testing.T) {
 	offer := []string{offeredProtocol, offeredExtension + "; client_max_window_bits"}
 	rows := []struct {
-		name   string
-		before string
-		edits  []string
+		name        string
+		before      string
+		edits       []string
+		forwardOnly bool
 	}{
 		{name: "plain"},
 		{name: "after an informational answer", before: raw("HTTP/1.1 103 Early Hints", "Link: </style.css>")},
 		{name: "after two informational answers", before: raw("HTTP/1.1 100 Continue") + raw("HTTP/1.1 103 Early Hints")},
 		{name: "any case", edits: []string{"UPGRADE: WebSocket", "connection: UPGRADE"}},
-		{name: "lists", edits: []string{"Upgrade: h2c, websocket", "Connection: keep-alive", "Connection: upgrade"}},
+		{name: "list of connections", edits: []string{"Connection: keep-alive", "Connection: upgrade"}},
+		{name: "list of upgrades", forwardOnly: true, edits: []string{"Upgrade: h2c, websocket"}}, // for Traefik's proxy knows one only
 		{name: "no offer taken", edits: nil},
 		{name: "offer taken", edits: []string{"Sec-WebSocket-Protocol: superchat", offeredExtension + "; client_max_window_bits=12"}},
 		{name: "extension in other case", edits: []string{"Sec-WebSocket-Extensions: Permessage-Deflate"}},
 		{name: "large header", edits: []string{"X-Large: " + strings.Repeat("x", 512<<10)}},
 	}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), nil)
 		for _, row := range rows {
+			if row.forwardOnly && isInline(e) {
+				continue
+			}
 			t.Run(row.name, func(t *testing.T) {
 				client := peerDial(t, gateway, upgrade("GET / HTTP/1.1", offer...))
 				upstream, head := server.request(t)
 				upstream.send(t, row.before+head.switching(row.edits...))
-				resp := client.answer(t)
+				resp := client.answerOf(t, e)
 				if resp.StatusCode != http.StatusSwitchingProtocols {
 					t.Fatalf("status is %d, want 101", resp.StatusCode)
 				}
@@ -158,11 +200,9 @@ func TestSwitchingHeader(t *testing.T) {
 		"Upgrade":                  {"websocket"},
 		"Connection":               {"Upgrade"},
 		"Sec-Websocket-Accept":     {wire.Accept(sampleKey)},
-		"X-Hop":                    nil,
-		"Keep-Alive":               nil,
-		"Proxy-Connection":         nil,
 	}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	hops := http.Header{"X-Hop": nil, "Keep-Alive": nil, "Proxy-Connection": nil}
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), nil)
 		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1", offeredProtocol, offeredExtension))
@@ -173,6 +213,9 @@ func TestSwitchingHeader(t *testing.T) {
 			t.Fatalf("status is %d, want 101", resp.StatusCode)
 		}
 		checkHeader(t, resp.Header, want)
+		if !isInline(e) { // where Traefik's proxy passes them on
+			checkHeader(t, resp.Header, hops)
+		}
 	})
 }
 
@@ -185,7 +228,7 @@ func TestSwitchingHeaderBefore(t *testing.T) {
 			next.ServeHTTP(rw, req)
 		})
 	}
-	eachInProcess(t, func(t *testing.T, e engine.Engine) {
+	eachUseInProcess(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := e.Start(t, engine.Setup{Config: object{"upstreamEndpoint": server.endpoint()}, Next: "http://" + peerDeadAddr(t), Wrap: before})
 		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))

@@ -311,20 +311,37 @@ func TestNextUntouched(t *testing.T) {
 		"X-Own: first",
 	}
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		gateway := e.Start(t, engine.Setup{Next: recorder(t)})
-		resp, body := exchange(t, gateway.Addr, upgrade("GET "+target+" HTTP/1.1", headers...))
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("status is %d (%q), want 200", resp.StatusCode, body)
-		}
-		seen := strings.Split(strings.ToLower(body), "\r\n")
-		want := slices.Concat(headers, []string{
-			"GET " + target + " HTTP/1.1", "Host: chat.example.com", "Upgrade: websocket",
-			"Connection: Upgrade", "Sec-WebSocket-Key: " + sampleKey, "Sec-WebSocket-Version: 13",
-		})
-		for _, line := range want {
-			if !slices.Contains(seen, strings.ToLower(line)) {
-				t.Errorf("next did not get %q; it got:\n%s", line, body)
-			}
+		for use, config := range nextUses {
+			t.Run(use, func(t *testing.T) {
+				gateway := e.Start(t, engine.Setup{Config: config, Next: recorder(t)})
+				checkUntouched(t, gateway, target, headers)
+			})
 		}
 	})
+}
+
+func checkUntouched(t *testing.T, gateway *engine.Gateway, target string, headers []string) {
+	t.Helper()
+	resp, body := exchange(t, gateway.Addr, upgrade("GET "+target+" HTTP/1.1", headers...))
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("status is %d (%q), want 200", resp.StatusCode, body)
+	}
+	seen := strings.Split(strings.ToLower(body), "\r\n")
+	want := slices.Concat(headers, []string{
+		"GET " + target + " HTTP/1.1", "Host: chat.example.com", "Upgrade: websocket",
+		"Connection: Upgrade", "Sec-WebSocket-Key: " + sampleKey, "Sec-WebSocket-Version: 13",
+	})
+	for _, line := range want {
+		if !slices.Contains(seen, strings.ToLower(line)) {
+			t.Errorf("next did not get %q; it got:\n%s", line, body)
+		}
+	}
+	for _, name := range []string{"Content-Length", "Transfer-Encoding", "Content-Type", "Expect", "TE", "Trailer"} {
+		if values := peerHead(seen).values(name); values != nil {
+			t.Errorf("next got %s: %q of a request without a body", name, values)
+		}
+	}
+	if _, rest, _ := strings.Cut(body, "\r\n\r\n"); rest != "" {
+		t.Errorf("next got a body, %q", rest)
+	}
 }

@@ -221,7 +221,7 @@ func part(client, upstream *talker) error {
 // TestConversation has both ends of one session talk and ping as fast as they can.
 func TestConversation(t *testing.T) {
 	const messages = 20000
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		h := newHall(t, e, nil)
 		client, upstream := h.pair(t, "one", 3*wire.Timeout)
 		if err := discuss(client, upstream, topic{first(messages), 3, time.Millisecond}); err != nil {
@@ -242,7 +242,7 @@ func TestConversation(t *testing.T) {
 // TestManyConversations wants each of many sessions to get its own messages and control frames only.
 func TestManyConversations(t *testing.T) {
 	const sessions, messages = 50, 200
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		h := newHall(t, e, nil)
 		h.discussAll(t, sessions, 3*wire.Timeout, topic{first(messages), 1, time.Millisecond})
 		for range sessions {
@@ -287,7 +287,7 @@ func TestPingedConversations(t *testing.T) {
 	if soaking() {
 		during = 10 * time.Minute
 	}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		h := newHall(t, e, object{"pingInterval": "50ms", "pongTimeout": "10s"})
 		until := sync.OnceValue(func() time.Time { return time.Now().Add(during) })
 		more := func(int) bool {

@@ -14,7 +14,7 @@ import (
 // one who has broken them or as the other.
 func TestBreachByBoth(t *testing.T) {
 	illegal := wire.New(0x3, nil)
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for range 20 {
 			j := g.join(t)
@@ -62,7 +62,7 @@ func oneClose(peer *wire.Peer, codes ...int) error {
 // of the answer, the second none, for it has one.
 func TestNoAnswerButIllegal(t *testing.T) {
 	bye := wire.Close(4009, "bye")
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestNoAnswerButIllegal(t *testing.T) {
 // the record tells of its close frame.
 func TestNoAnswerButGone(t *testing.T) {
 	bye := wire.Close(4010, "bye")
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			for _, way := range vanish {

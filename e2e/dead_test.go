@@ -125,7 +125,7 @@ var deaths = []struct {
 
 // TestDeadPeer has one end fall silent, in sight of every library at the other.
 func TestDeadPeer(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			for _, death := range deaths {
 				for _, x := range onlookers {
@@ -183,7 +183,7 @@ const pongPatience = time.Second
 
 // TestThawedPeer freezes an end for several pings, but not for pongTimeout: it lives on.
 func TestThawedPeer(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			t.Run(end, func(t *testing.T) {
 				t.Parallel() // it waits most of the time
@@ -216,7 +216,7 @@ func TestThawedPeer(t *testing.T) {
 
 // TestLivePeers has the ends of sessions say nothing but pongs, for several times pongTimeout.
 func TestLivePeers(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		var clients, upstreams []onlooker
 		var grounds []*ground
 		for i, x := range onlookers {
@@ -245,7 +245,7 @@ func TestLivePeers(t *testing.T) {
 
 // TestMuteTalker has an end that answers no pings send messages all the time: they are a sign of life.
 func TestMuteTalker(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			t.Run(end, func(t *testing.T) {
 				t.Parallel() // it waits most of the time
@@ -276,7 +276,7 @@ func TestMuteTalker(t *testing.T) {
 
 // TestKilledUpstream has the upstream's process killed: its kernel closes the connection, and each client learns of it.
 func TestKilledUpstream(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, x := range onlookers {
 			t.Run(x.name, func(t *testing.T) {
 				client, upstream := x.make(), newNode()
@@ -307,7 +307,7 @@ func TestOwnPings(t *testing.T) {
 		{"node to gorilla", node, gorilla},
 	}
 	payloads := []string{"", "hello", strings.Repeat("s", ownPing), strings.Repeat("l", 125)}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, couple := range couples {
 			t.Run(couple.name, func(t *testing.T) {
 				client, upstream := couple.client(), couple.upstream()

@@ -42,7 +42,7 @@ func TestDrain(t *testing.T) {
 		sessions, spread, pace = 2000, 8*time.Second, 4*guestPace
 		config = object{} // the default has to fit into Traefik's graceTimeOut
 	}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: config})
 		c := &crowd{ground: g, pace: pace}
 		c.grow(t, sessions/2)
@@ -58,7 +58,7 @@ func TestDrain(t *testing.T) {
 
 // TestDrainAtOnce is drainTimeout off.
 func TestDrainAtOnce(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: object{"drainTimeout": "0"}})
 		c := &crowd{ground: g, pace: guestPace}
 		c.grow(t, 100)
@@ -353,7 +353,7 @@ func (j *joined) drains(t *testing.T) {
 // TestDrainInsideFrame drains sessions of which one end has sent a part of something. What of it has been passed on is
 // brought to its end before the other is told; what has not is dropped.
 func TestDrainInsideFrame(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		config := object{"drainTimeout": "0", "closeTimeout": "1m"}
 		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: config})
 		type speech struct {
@@ -416,7 +416,7 @@ func (j *joined) goesOn(t *testing.T, by string, rest []byte) {
 func TestDrainUnanswered(t *testing.T) {
 	const patience = 3 * time.Second
 	half := wire.Frame{Fin: true, Opcode: wire.OpBinary, Claim: 1 << 20, Payload: payload(1 << 19)}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		config := object{"drainTimeout": "0", "closeTimeout": patience.String()}
 		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: config})
 		polite, deaf, stuck := g.join(t), map[string]*joined{}, map[string]*joined{}
@@ -458,7 +458,7 @@ func TestDrainUnanswered(t *testing.T) {
 // has gone, is there until then.
 func TestDrainSlowUpstream(t *testing.T) {
 	const thinking = 2 * time.Second // several times as long as Traefik takes to find that its clients have gone
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: object{"drainTimeout": "0"}})
 		j := g.join(t)
 		g.gateway.Terminate(t)
@@ -503,7 +503,7 @@ func TestDrainTunnel(t *testing.T) {
 // TestDrainDuringUpgrade shuts a gateway down while it waits for an upstream's answer to an upgrade. The session that
 // comes of it is drained like the others.
 func TestDrainDuringUpgrade(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		config := object{"upstreamEndpoint": server.endpoint(), "drainTimeout": "0"}
 		gateway := e.Start(t, engine.Setup{Dedicated: true, Config: config})
@@ -544,7 +544,7 @@ func awaitShutdown(t *testing.T, g *engine.Gateway) {
 // TestDrainOfOne shuts one of two gateways down that share the plugin: the other's sessions go on, and it takes new
 // ones.
 func TestDrainOfOne(t *testing.T) {
-	eachInProcess(t, func(t *testing.T, e engine.Engine) {
+	eachUseInProcess(t, func(t *testing.T, e engine.Engine) {
 		config := object{"drainTimeout": "0"}
 		goes, stays := newGround(t, e, config), newGround(t, e, config)
 		leaving, staying := goes.join(t), stays.join(t)

@@ -34,7 +34,7 @@ func TestEarlyBytes(t *testing.T) {
 		"one small": {5}, "many small": {0, 1, 125, 5, 126}, "one of 6000": {6000}, "small and large": {5, 6000, 5}, "one of 100 KiB": {100 << 10, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			engine.Each(t, func(t *testing.T, e engine.Engine) {
+			eachUse(t, func(t *testing.T, e engine.Engine) {
 				server := peerListen(t)
 				gateway := forwardTo(t, e, server.endpoint(), nil)
 				var fromClient, fromUpstream strings.Builder
@@ -64,7 +64,7 @@ func TestEarlyBytes(t *testing.T) {
 // TestEarlyEnd is about an upstream that is gone as soon as it has said all.
 func TestEarlyEnd(t *testing.T) {
 	const bye = "\x88\x05\x0f\xa0bye" // 4000
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), nil)
 		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))

@@ -204,7 +204,7 @@ type forwardCase struct {
 
 // eachForward runs a case for every pair of libraries.
 func eachForward(t *testing.T, options object, run func(t *testing.T, c forwardCase)) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, server := range forwardLibraries {
 			endpoint, ends := server.serve(t)
 			gateway := forwardTo(t, e, endpoint, options)

@@ -94,7 +94,7 @@ func opposite(end string) string {
 // TestBreach has either end send legal frames and an illegal one at once: the legal ones arrive, of the illegal one
 // and what follows it nothing, and each end is closed with its code.
 func TestBreach(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		// Short, for nobody finds the answer behind a length that is none.
 		g := newGround(t, e, object{"closeTimeout": "500ms"})
 		for _, by := range ends {
@@ -133,7 +133,7 @@ func (j *joined) breaks(t *testing.T, by string, row breach) {
 
 // TestBreachUnjudged passes the same frames on, to the byte.
 func TestBreachUnjudged(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"validate": "off", "closeTimeout": "500ms"})
 		for _, by := range ends {
 			for _, row := range breaches(by == "client") {
@@ -161,7 +161,7 @@ func TestBreachUnjudged(t *testing.T) {
 // may overflow.
 func TestLargestLength(t *testing.T) {
 	largest := wire.Frame{Fin: true, Opcode: wire.OpBinary, Claim: 1 << 62, Payload: payload(3000)}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"closeTimeout": "500ms"})
 		for _, by := range ends {
 			behind := map[string][]wire.Frame{"nothing": nil, "text": {wire.Text("before")}, "ping": {wire.New(wire.OpPing, nil)}}
@@ -211,7 +211,7 @@ func TestExtensionBits(t *testing.T) {
 		{"close", deflate, nil, []wire.Frame{closeFrame}},
 		{"any bit of any frame", unknown, []wire.Frame{text(7), start(1), ping(2), next(4), ping(7)}, nil},
 	}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, extension := range []string{deflate, unknown} {
 			line := "Sec-WebSocket-Extensions: " + extension
 			g := newGround(t, e, nil, line)
@@ -254,7 +254,7 @@ func (j *joined) passes(t *testing.T, by string, frames []wire.Frame) {
 // waits for that frame's end. Where the end never comes, there is no close frame.
 func TestBreachWhileReceiving(t *testing.T) {
 	const closeTimeout = time.Second
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"closeTimeout": closeTimeout.String()})
 		for _, by := range ends {
 			for _, finishes := range []bool{true, false} {
@@ -295,7 +295,7 @@ func TestBreachWhileReceiving(t *testing.T) {
 // TestBreachUnanswered wants the end within closeTimeout when neither end answers.
 func TestBreachUnanswered(t *testing.T) {
 	const closeTimeout = 400 * time.Millisecond
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"closeTimeout": closeTimeout.String()})
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // TestHalfCloseAfterClose has a peer end its stream right behind its close frame: the answer still reaches it.
 func TestHalfCloseAfterClose(t *testing.T) {
 	bye, answer := wire.Close(4003, "bye"), []wire.Frame{wire.Text("last"), wire.Close(4004, "answer")}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestHalfCloseAfterClose(t *testing.T) {
 
 // TestHalfCloseOfClient is a client gone without a close frame: it has not said that it would only listen.
 func TestHalfCloseOfClient(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		j := newGround(t, e, nil).join(t)
 		send(t, j.client, wire.Text("only"))
 		if err := j.client.CloseWrite(); err != nil {
@@ -53,7 +53,7 @@ func TestHalfCloseOfClient(t *testing.T) {
 
 // TestHalfCloseOfUpstream is an upstream gone: the client is told, and what it says afterwards goes nowhere.
 func TestHalfCloseOfUpstream(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		j := newGround(t, e, nil).join(t)
 		send(t, j.upstream, wire.Text("only"))
 		if err := j.upstream.CloseWrite(); err != nil {
@@ -73,7 +73,7 @@ func TestHalfCloseOfUpstream(t *testing.T) {
 // TestSimultaneousClose has both ends close before either has seen the other's frame.
 func TestSimultaneousClose(t *testing.T) {
 	byClient, byUpstream := wire.Close(4005, "client"), wire.Close(4006, "upstream")
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for range 20 {
 			j := g.join(t)
@@ -104,7 +104,7 @@ func TestSimultaneousClose(t *testing.T) {
 // sending, so that its kernel answers with resets: the frame arrives nonetheless, and nothing after it.
 func TestCloseAndGone(t *testing.T) {
 	before, bye := wire.Text("before"), wire.Close(4007, "bye")
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			for _, traffic := range []string{"quiet", "busy"} {
@@ -160,7 +160,7 @@ func isClosed(done <-chan struct{}) bool {
 // TestNothingAfterClose has an answer follow a flood: the peer that has closed gets all of it up to the answer.
 func TestNothingAfterClose(t *testing.T) {
 	bye, answer := wire.Close(1001, "moving on"), wire.Close(1001, "")
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {

@@ -64,7 +64,7 @@ func pulsesOf(t *testing.T, record map[string]any) map[string]pulse {
 // differ. Each is answered late, and the record tells how late.
 func TestPings(t *testing.T) {
 	targets := map[string][]string{"": ends, "both": ends, "client": {"client"}, "upstream": {"upstream"}}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for target, pinged := range targets {
 			t.Run("target "+target, func(t *testing.T) {
 				config := object{"pingInterval": beat.String()}
@@ -134,7 +134,7 @@ func checkPulses(t *testing.T, told map[string]pulse, pinged []string) {
 // TestPongsOfOthers wants every ping and pong passed on that the gateway has nothing to do with, however much it is like
 // one of its own.
 func TestPongsOfOthers(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		j := newGround(t, e, object{"pingInterval": beat.String()}).join(t)
 		tokens := map[string][]byte{}
 		for _, end := range ends {
@@ -164,7 +164,7 @@ func TestPongsOfOthers(t *testing.T) {
 
 // TestPongTaken cuts a pong of the gateway's at every place, among frames that go on: of it nothing does, of them all.
 func TestPongTaken(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			t.Run(end, func(t *testing.T) {
 				pongTaken(t, newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end}).join(t), end)
@@ -199,7 +199,7 @@ func pongTaken(t *testing.T, j *joined, end string) {
 // TestPingWaitsForFrame has a frame stop in the middle for several intervals, for so short that the gateway is still busy
 // with it, or for so long that it turns to other things: no ping comes before its end, and one does right after it.
 func TestPingWaitsForFrame(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			for _, size := range []int{500, 5000, 300000} {
 				for name, writeTimeout := range map[string]string{"busy": "30s", "turned": (beat / 2).String()} {
@@ -233,7 +233,7 @@ func TestPingWaitsForFrame(t *testing.T) {
 // TestPingWaitsForHugeFrame has a frame pass that takes many intervals: its ping comes right behind it.
 func TestPingWaitsForHugeFrame(t *testing.T) {
 	const size = 1 << 30
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			t.Run("to "+end, func(t *testing.T) {
 				j := newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end}).join(t)
@@ -263,7 +263,7 @@ func TestPingWaitsForHugeFrame(t *testing.T) {
 func TestPingsWhileSaturated(t *testing.T) {
 	const during = 2 * time.Second
 	sizes := map[string]int{"small": 10, "medium": 4000, "large": 200000}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for name, size := range sizes {
 			t.Run(name, func(t *testing.T) {
 				j := newGround(t, e, object{"pingInterval": beat.String(), "closeTimeout": "30s"}).join(t)

@@ -39,7 +39,7 @@ func closings() []closing {
 // TestCloseHandshake has either end close: the other gets that very frame, may still send until it answers, and the
 // first gets that very answer. A close frame may stand between two fragments.
 func TestCloseHandshake(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			for _, row := range closings() {
@@ -118,7 +118,7 @@ var vanish = []struct {
 
 // TestClientVanishes wants the upstream's connection closed with no frame, as it would be without a proxy.
 func TestClientVanishes(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, way := range vanish {
 			for _, row := range partials(true) {
@@ -152,7 +152,7 @@ func expectPartial(t *testing.T, got traffic, near *wire.Peer, p partial) {
 
 // TestUpstreamVanishes wants the client told, unless it stands inside a frame.
 func TestUpstreamVanishes(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, way := range vanish {
 			for _, row := range partials(false) {
@@ -197,7 +197,7 @@ func within(t *testing.T, least time.Duration, wait func()) {
 func TestCloseUnanswered(t *testing.T) {
 	const closeTimeout = 400 * time.Millisecond
 	bye := wire.Close(4001, "bye")
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"closeTimeout": closeTimeout.String()})
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestDataAfterClose(t *testing.T) {
 		"no frame":     func(*wire.Peer) []byte { return bytes.Repeat([]byte{0xFF}, 100) },
 		"a lot":        func(p *wire.Peer) []byte { return p.Encode(wire.Binary(payload(1 << 20))) },
 	}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for name, bytesOf := range late {
 			for _, by := range ends {

@@ -29,7 +29,7 @@ func (j *joined) dismissed(t *testing.T, reason string) {
 
 // TestInactivity wants a session ended that passes no data, from its beginning or after the last message of either end.
 func TestInactivity(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"maxInactivity": idleAfter.String()})
 		t.Run("from the beginning", func(t *testing.T) {
 			start := time.Now()
@@ -67,7 +67,7 @@ func (j *joined) inactive(t *testing.T, since time.Time) {
 
 // TestInactivityOfControlFrames has both ends ping each other all the time: that is no activity. So are the gateway's own pings.
 func TestInactivityOfControlFrames(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"maxInactivity": idleAfter.String(), "pingInterval": "100ms"})
 		start := time.Now()
 		j := g.join(t)
@@ -116,7 +116,7 @@ func chatterUntil(peer *wire.Peer, stop <-chan struct{}) error {
 
 // TestInactivityOfLargeFrame has one frame pass slowly, for longer than a session may be inactive.
 func TestInactivityOfLargeFrame(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"maxInactivity": idleAfter.String()})
 		for _, end := range ends {
 			for _, size := range []int{2000, 200000} {
@@ -144,7 +144,7 @@ func TestInactivityOfLargeFrame(t *testing.T) {
 // TestLifetime wants sessions ended when their time has come, whatever they are at, and not all at the same time.
 func TestLifetime(t *testing.T) {
 	const lifetime, sessions = 2 * time.Second, 20
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"maxLifetime": lifetime.String()})
 		lasted := make(chan time.Duration)
 		for i := range sessions {

@@ -57,7 +57,7 @@ var shipments = []shipment{
 
 // TestMemory sends a gibibyte either way, and wants it to arrive through next to no memory.
 func TestMemory(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		gauges := make(chan *gauge, 1)
 		setup := engine.Setup{Dedicated: true}
 		if e.Name() != "traefik" {

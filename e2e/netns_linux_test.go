@@ -121,7 +121,7 @@ func TestLinkCut(t *testing.T) {
 		return
 	}
 	setup := engine.Setup{Config: watchful, Host: gatewayHost}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			for _, x := range onlookers {
 				t.Run(end+" "+x.name, func(t *testing.T) { dies(t, e, setup, end, newRemote(line{name}), x.make()) })

@@ -114,6 +114,9 @@ func TestOffer(t *testing.T) {
 			t.Run(table.name+"/forward", func(t *testing.T) {
 				table.check(t, forwardTo(t, e, behind, table.policy))
 			})
+			t.Run(table.name+"/inline", func(t *testing.T) {
+				table.check(t, engine.Inline{Engine: e}.Start(t, engine.Setup{Config: table.policy, Next: behind}))
+			})
 		}
 	})
 }

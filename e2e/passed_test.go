@@ -87,7 +87,7 @@ func TestPassedAnswer(t *testing.T) {
 			status: 403, body: string(payload(3 << 20)),
 		},
 	}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), nil)
 		for _, row := range rows {
@@ -98,7 +98,7 @@ func TestPassedAnswer(t *testing.T) {
 					defer upstream.Close()
 					_, _ = io.WriteString(upstream, row.answer) // the answer's reader sees what is missing
 				}()
-				resp := client.answer(t)
+				resp := client.answerOf(t, e)
 				body, err := io.ReadAll(resp.Body)
 				if err != nil {
 					t.Fatalf("reading the body: %v", err)
@@ -114,7 +114,7 @@ func TestPassedAnswer(t *testing.T) {
 
 // TestPassedAnswerStreamed wants a part of the body before the upstream sends the next.
 func TestPassedAnswerStreamed(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), nil)
 		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
@@ -137,7 +137,8 @@ func TestPassedAnswerStreamed(t *testing.T) {
 	})
 }
 
-// TestPassedAnswerHead wants the status and headers before the upstream sends any of the body.
+// TestPassedAnswerHead wants the status and headers before the upstream sends any of the body. Traefik's own proxy waits
+// for the body.
 func TestPassedAnswerHead(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
@@ -159,7 +160,7 @@ func TestPassedAnswerCut(t *testing.T) {
 		"chunks": raw("HTTP/1.1 403 Forbidden", "Transfer-Encoding: chunked") + "5\r\nhello\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			engine.Each(t, func(t *testing.T, e engine.Engine) {
+			eachUse(t, func(t *testing.T, e engine.Engine) {
 				server := peerListen(t)
 				gateway := forwardTo(t, e, server.endpoint(), nil)
 				client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))

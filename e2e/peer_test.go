@@ -60,6 +60,26 @@ func (p *peerConn) answer(t *testing.T) *http.Response {
 	return resp
 }
 
+// final reads the head of an answer that is not informational.
+func (p *peerConn) final(t *testing.T) *http.Response {
+	t.Helper()
+	for {
+		if resp := p.answer(t); resp.StatusCode >= http.StatusOK || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp
+		}
+	}
+}
+
+// answerOf reads the head of an answer of a gateway of the engine's: informational ones come before it where Traefik's
+// proxy passes them on, and none where the gateway forwards.
+func (p *peerConn) answerOf(t *testing.T, e engine.Engine) *http.Response {
+	t.Helper()
+	if isInline(e) {
+		return p.final(t)
+	}
+	return p.answer(t)
+}
+
 // refusal reads an answer of the gateway's own and holds it to its form.
 func (p *peerConn) refusal(t *testing.T, status int) {
 	t.Helper()

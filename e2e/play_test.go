@@ -43,8 +43,8 @@ func seeds(t *testing.T) func(yield func(uint64) bool) {
 // TestTransparencyRandom has both ends say random scripts at the same time, ended by a close handshake that either
 // begins or both. What arrives is exactly what was sent. A failure is repeated by WSFW_SEED=… and the test's name.
 func TestTransparencyRandom(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		for _, m := range manners {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		for _, m := range mannersOf(e) {
 			t.Run(m.name, func(t *testing.T) {
 				g := m.ground(t, e)
 				for seed := range seeds(t) {

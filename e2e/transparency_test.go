@@ -33,6 +33,11 @@ var manners = []manner{
 	{name: "tunnel", config: object{"tunnel": true}},
 }
 
+// mannersOf are those that the engine's gateways can have.
+func mannersOf(e engine.Engine) []manner {
+	return slices.DeleteFunc(slices.Clone(manners), func(m manner) bool { return !canUse(e, m.config) })
+}
+
 // ground starts a gateway in which closing takes as long as the scripts do.
 func (m manner) ground(t *testing.T, e engine.Engine) *ground {
 	config := object{"closeTimeout": "5m", "writeTimeout": "5m"}
@@ -163,8 +168,8 @@ func together(acts ...func() error) error {
 
 // TestTransparencySplits has both ends say a script in pieces, cut at every place there is.
 func TestTransparencySplits(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		for _, m := range manners {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		for _, m := range mannersOf(e) {
 			t.Run(m.name, func(t *testing.T) {
 				g := m.ground(t, e)
 				client, upstream := cuttings(m.playwright(1, "client")), cuttings(m.playwright(1, "upstream"))
@@ -211,7 +216,7 @@ func (j *joined) splits(t *testing.T, m manner, client, upstream cutting) {
 func TestTransparencyPauses(t *testing.T) {
 	const writeTimeout, pause = "200ms", 300 * time.Millisecond
 	begun := []wire.Frame{wire.New(wire.OpPing, []byte("a ping")), wire.Binary(payload(70000)), wire.Close(4011, "end")}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"writeTimeout": writeTimeout})
 		for _, by := range ends {
 			j := g.join(t)
@@ -238,7 +243,7 @@ func TestTransparencyPauses(t *testing.T) {
 
 // TestTransparencyCloseSplits cuts a close frame behind a message at every place.
 func TestTransparencyCloseSplits(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := manners[0].ground(t, e)
 		for _, by := range ends {
 			frames := []wire.Frame{wire.Text("x"), wire.Close(4008, "reason")}

@@ -85,8 +85,8 @@ type Gateway struct {
 	Process *Process
 
 	log       *Log
-	seen      map[string]int // by msg: how much of log Wait has been through
-	reload    func(t testing.TB, config map[string]any)
+	seen      map[string]int                                         // by msg: how much of log Wait has been through
+	reload    func(t testing.TB, config map[string]any, next string) // where next is not empty, the service changes, too
 	terminate func(t testing.TB)
 	restart   func() error
 }
@@ -110,7 +110,7 @@ type Engine interface {
 // returns once new requests get the new configuration.
 func (g *Gateway) Reload(t testing.TB, config map[string]any) {
 	t.Helper()
-	g.reload(t, config)
+	g.reload(t, config, "")
 }
 
 // Terminate starts the gateway's graceful shutdown, as SIGTERM does in Traefik, and does not wait for its

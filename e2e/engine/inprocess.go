@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wsfw/wsfw"
 )
@@ -72,8 +73,9 @@ func (e *local) Start(t testing.TB, s Setup) *Gateway {
 		Name: s.Name,
 		log:  inProcess,
 		seen: map[string]int{},
-		reload: func(t testing.TB, config map[string]any) {
+		reload: func(t testing.TB, config map[string]any, next string) {
 			t.Helper()
+			r.lead(t, next)
 			if err := r.apply(fromYAML(t, config)); err != nil {
 				t.Fatalf("%s refuses the new configuration: %v", e.name, err)
 			}
@@ -103,21 +105,22 @@ func (e *local) route(t testing.TB, s Setup) *route {
 	if err != nil {
 		t.Fatalf("loading the plugin: %v", err)
 	}
-	next, err := url.Parse(s.Next)
-	if err != nil {
-		t.Fatalf("the service's URL: %v", err)
-	}
-	r := &route{name: s.Name, auth: s.Auth, build: build, next: reverseProxy(next), cancel: func() {}}
+	r := &route{name: s.Name, auth: s.Auth, build: build, cancel: func() {}}
+	r.lead(t, s.Next)
 	t.Cleanup(func() { r.cancel() })
 	return r
 }
 
-// reverseProxy forwards as Traefik's own does (pkg/proxy/httputil): with the client's Host and its path as sent.
+// reverseProxy forwards as Traefik's own does (pkg/proxy/httputil): with the client's Host and its path as sent, and
+// with the flushInterval that services have by default.
 func reverseProxy(target *url.URL) http.Handler {
-	return &httputil.ReverseProxy{Director: func(req *http.Request) {
-		req.URL.Scheme = target.Scheme
-		req.URL.Host = target.Host
-	}}
+	return &httputil.ReverseProxy{
+		FlushInterval: 100 * time.Millisecond,
+		Director: func(req *http.Request) {
+			req.URL.Scheme = target.Scheme
+			req.URL.Host = target.Host
+		},
+	}
 }
 
 // admission has next preceded by the service at a URL, as Traefik's forwardAuth does; by none where that is empty.
@@ -157,6 +160,19 @@ type route struct {
 	next    http.Handler
 	current atomic.Value // of served
 	cancel  context.CancelFunc
+}
+
+// lead has the route's next configurations lead to the service at a URL; to the same as before where that is empty.
+func (r *route) lead(t testing.TB, next string) {
+	t.Helper()
+	if next == "" && r.next != nil {
+		return
+	}
+	target, err := url.Parse(next)
+	if err != nil {
+		t.Fatalf("the service's URL: %v", err)
+	}
+	r.next = reverseProxy(target)
 }
 
 // served gives every handler one concrete type, as [atomic.Value] demands.

@@ -82,8 +82,11 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 		Process: process,
 		log:     e.log,
 		seen:    map[string]int{},
-		reload: func(t testing.TB, config map[string]any) {
+		reload: func(t testing.TB, config map[string]any, next string) {
 			t.Helper()
+			if next != "" {
+				f.setup.Next = next
+			}
 			if err := f.apply(fromYAML(t, config)); err != nil {
 				t.Fatalf("traefik refuses the new configuration: %v", err)
 			}

@@ -1,0 +1,51 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/wsfw/wsfw/e2e/engine"
+)
+
+// uses are the ways in which the gateway relays sessions. A case is written for the first: the second turns the
+// upstreamEndpoint that it asks for into Traefik's own service.
+var uses = []struct {
+	name string
+	of   func(engine.Engine) engine.Engine
+}{
+	{"forward", func(e engine.Engine) engine.Engine { return e }},
+	{"inline", func(e engine.Engine) engine.Engine { return engine.Inline{Engine: e} }},
+}
+
+// nextUses are options of the uses in which an upgrade is for next to answer.
+var nextUses = map[string]object{"check": nil, "inline": {"validate": "frames"}}
+
+// eachUse runs a case about sessions as one subtest for each engine and use.
+func eachUse(t *testing.T, run func(t *testing.T, e engine.Engine)) {
+	t.Helper()
+	engine.Each(t, func(t *testing.T, e engine.Engine) { inEachUse(t, e, run) })
+}
+
+// eachUseInProcess is eachUse on the engines that have the plugin in the test's own process.
+func eachUseInProcess(t *testing.T, run func(t *testing.T, e engine.Engine)) {
+	t.Helper()
+	eachInProcess(t, func(t *testing.T, e engine.Engine) { inEachUse(t, e, run) })
+}
+
+// inEachUse runs a case on one engine.
+func inEachUse(t *testing.T, e engine.Engine, run func(t *testing.T, e engine.Engine)) {
+	t.Helper()
+	for _, use := range uses {
+		t.Run(use.name, func(t *testing.T) { run(t, use.of(e)) })
+	}
+}
+
+// isInline reports whether the engine's gateways stand before Traefik's own service.
+func isInline(e engine.Engine) bool {
+	_, inline := e.(engine.Inline)
+	return inline
+}
+
+// canUse reports whether the engine's gateways can have the options: a tunnel is forwarded always.
+func canUse(e engine.Engine, options object) bool {
+	return options["tunnel"] == nil || !isInline(e)
+}
