@@ -163,8 +163,16 @@ var serverBye = forwardEnd{4002, "upstream is done"}
 // serve runs an upstream that sends back every message, until it gets the text "bye". Ends gets how each of its
 // sessions ended.
 func (l forwardLibrary) serve(t *testing.T) (endpoint string, ends <-chan forwardEnd) {
+	handler, ends := l.handler()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL, ends
+}
+
+// handler is what such an upstream does.
+func (l forwardLibrary) handler() (handler http.Handler, ends <-chan forwardEnd) {
 	ended := make(chan forwardEnd, 1)
-	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		ctx, cancel := context.WithTimeout(context.Background(), rawTimeout)
 		defer cancel()
 		speaker, err := l.take(ctx, rw, req)
@@ -174,9 +182,7 @@ func (l forwardLibrary) serve(t *testing.T) (endpoint string, ends <-chan forwar
 		}
 		defer speaker.quit()
 		ended <- echoUntilBye(speaker)
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, ended
+	}), ended
 }
 
 // echoUntilBye returns the other end's close frame, or only the code where it is an answer.
@@ -255,43 +261,47 @@ func (c forwardCase) checkRecord(t *testing.T, by string, end forwardEnd) map[st
 	return record
 }
 
-func TestForwardEcho(t *testing.T) {
-	clientBye := forwardEnd{4001, "client is done"}
-	eachForward(t, nil, func(t *testing.T, c forwardCase) {
-		client, resp := c.dial(t)
-		if got := resp.Header.Get("Sec-WebSocket-Protocol"); got != "chat" {
-			t.Errorf("the subprotocol is %q, want chat", got)
-		}
-		for _, size := range echoed {
-			c.exchange(t, client, true, payload(size))
-			c.exchange(t, client, false, payload(size))
-		}
-		c.exchange(t, client, false, []byte("Grüße, 世界"))
-		if code := client.bye(clientBye.code, clientBye.reason); code != clientBye.code {
-			t.Errorf("the answer to the client's close is %d, want %d", code, clientBye.code)
-		}
-		if got := <-c.ends; got != clientBye {
-			t.Errorf("the server saw %v, want %v", got, clientBye)
-		}
-		c.checkRecord(t, "client", clientBye)
-	})
+// clientBye is with what a client says good-bye.
+var clientBye = forwardEnd{4001, "client is done"}
+
+func TestForwardEcho(t *testing.T) { eachForward(t, nil, echoes) }
+
+// echoes has the client say messages of all sizes, and close.
+func echoes(t *testing.T, c forwardCase) {
+	client, resp := c.dial(t)
+	if got := resp.Header.Get("Sec-WebSocket-Protocol"); got != "chat" {
+		t.Errorf("the subprotocol is %q, want chat", got)
+	}
+	for _, size := range echoed {
+		c.exchange(t, client, true, payload(size))
+		c.exchange(t, client, false, payload(size))
+	}
+	c.exchange(t, client, false, []byte("Grüße, 世界"))
+	if code := client.bye(clientBye.code, clientBye.reason); code != clientBye.code {
+		t.Errorf("the answer to the client's close is %d, want %d", code, clientBye.code)
+	}
+	if got := <-c.ends; got != clientBye {
+		t.Errorf("the server saw %v, want %v", got, clientBye)
+	}
+	c.checkRecord(t, "client", clientBye)
 }
 
-func TestForwardUpstreamCloses(t *testing.T) {
-	eachForward(t, nil, func(t *testing.T, c forwardCase) {
-		client, _ := c.dial(t)
-		if err := client.say(false, []byte("bye")); err != nil {
-			t.Fatal(err)
-		}
-		_, _, err := client.hear()
-		if got := client.ended(err); got != serverBye {
-			t.Errorf("the client saw %v, want %v", got, serverBye)
-		}
-		if got := <-c.ends; got.code != serverBye.code {
-			t.Errorf("the answer to the server's close is %v, want %d", got, serverBye.code)
-		}
-		c.checkRecord(t, "upstream", serverBye)
-	})
+func TestForwardUpstreamCloses(t *testing.T) { eachForward(t, nil, upstreamCloses) }
+
+// upstreamCloses has the server close.
+func upstreamCloses(t *testing.T, c forwardCase) {
+	client, _ := c.dial(t)
+	if err := client.say(false, []byte("bye")); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := client.hear()
+	if got := client.ended(err); got != serverBye {
+		t.Errorf("the client saw %v, want %v", got, serverBye)
+	}
+	if got := <-c.ends; got.code != serverBye.code {
+		t.Errorf("the answer to the server's close is %v, want %d", got, serverBye.code)
+	}
+	c.checkRecord(t, "upstream", serverBye)
 }
 
 // TestForwardCompression tells compressed sessions by their size on the wire.

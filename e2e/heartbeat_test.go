@@ -79,8 +79,13 @@ func TestPings(t *testing.T) {
 						quiet(t, far, 3*beat)
 					}
 				}
-				j.client.Close()
-				j.upstream.Close()
+				near, far := j.from(pinged[len(pinged)-1])
+				send(t, near, wire.Text("done"))
+				if err := same(withoutOwnPings(far, nil), near.Encode(wire.Text("done"))); err != nil {
+					t.Fatal(err) // what comes is behind the last pong
+				}
+				near.Close()
+				far.Close()
 				checkPulses(t, pulsesOf(t, j.record(t)), pinged)
 			})
 		}

@@ -83,6 +83,7 @@ func TestUpstreamClientLeaves(t *testing.T) {
 	for _, stage := range []struct {
 		name   string
 		scheme string
+		inline bool // false where Traefik's own proxy takes its time
 		reach  func(t *testing.T, client, upstream *peerConn)
 	}{
 		{name: "while TLS is negotiated", scheme: "wss", reach: func(t *testing.T, _, upstream *peerConn) {
@@ -90,21 +91,25 @@ func TestUpstreamClientLeaves(t *testing.T) {
 				t.Fatalf("reading the client hello: %v", err)
 			}
 		}},
-		{name: "while the answer is awaited", scheme: "ws", reach: func(t *testing.T, _, upstream *peerConn) {
+		{name: "while the answer is awaited", scheme: "ws", inline: true, reach: func(t *testing.T, _, upstream *peerConn) {
 			upstream.readHead(t)
 		}},
-		{name: "while the answer's body is streamed", scheme: "ws", reach: func(t *testing.T, client, upstream *peerConn) {
+		{name: "while the answer's body is streamed", scheme: "ws", inline: true, reach: func(t *testing.T, client, upstream *peerConn) {
 			upstream.readHead(t)
 			upstream.send(t, raw("HTTP/1.1 403 Forbidden", "Content-Length: 10")+"12345")
 			client.in = bufio.NewReader(client.answer(t).Body)
 			client.expect(t, "12345")
 		}},
 	} {
+		each := engine.Each
+		if stage.inline {
+			each = eachUse
+		}
 		t.Run(stage.name, func(t *testing.T) {
-			eachUse(t, func(t *testing.T, e engine.Engine) {
+			each(t, func(t *testing.T, e engine.Engine) {
 				patient := object{"connectTimeout": "1m", "upgradeTimeout": "1m"}
-				if isInline(e) { // which has Traefik's own time-outs
-					patient = nil
+				if isInline(e) {
+					patient = nil // for the time-outs are Traefik's own
 				}
 				server := peerListen(t)
 				gateway := forwardTo(t, e, stage.scheme+"://"+server.addr, patient)

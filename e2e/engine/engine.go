@@ -38,6 +38,9 @@ type Setup struct {
 	// Traefik is what else a gateway inside a real Traefik is made of. In-process engines refuse it.
 	Traefik Surroundings
 
+	// Service, where not nil, is behind the plugin in place of Next and the proxy to it. In-process engines only.
+	Service http.Handler
+
 	// Wrap, where not nil, is put between the HTTP server and the plugin. In-process engines only.
 	Wrap func(http.Handler) http.Handler
 

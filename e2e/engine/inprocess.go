@@ -105,10 +105,19 @@ func (e *local) route(t testing.TB, s Setup) *route {
 	if err != nil {
 		t.Fatalf("loading the plugin: %v", err)
 	}
-	r := &route{name: s.Name, auth: s.Auth, build: build, cancel: func() {}}
+	r := &route{name: s.Name, auth: s.Auth, build: build, next: s.Service, cancel: func() {}}
 	r.lead(t, s.Next)
 	t.Cleanup(func() { r.cancel() })
 	return r
+}
+
+// Proxy forwards to the service at a URL as in-process engines do for [Setup.Next].
+func Proxy(service string) (http.Handler, error) {
+	target, err := url.Parse(service)
+	if err != nil {
+		return nil, err
+	}
+	return reverseProxy(target), nil
 }
 
 // reverseProxy forwards as Traefik's own does (pkg/proxy/httputil): with the client's Host and its path as sent, and
@@ -168,11 +177,11 @@ func (r *route) lead(t testing.TB, next string) {
 	if next == "" && r.next != nil {
 		return
 	}
-	target, err := url.Parse(next)
+	proxy, err := Proxy(next)
 	if err != nil {
 		t.Fatalf("the service's URL: %v", err)
 	}
-	r.next = reverseProxy(target)
+	r.next = proxy
 }
 
 // served gives every handler one concrete type, as [atomic.Value] demands.

@@ -66,8 +66,8 @@ func (e *traefik) Output() *Log { return e.log }
 // Start implements [Engine].
 func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	t.Helper()
-	if s.Wrap != nil {
-		t.Fatal("Setup.Wrap: nothing can be put between Traefik's server and the plugin")
+	if s.Wrap != nil || s.Service != nil {
+		t.Fatal("Setup.Wrap, Setup.Service: no handler can be put before or behind the plugin in Traefik")
 	}
 	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil) {
 		t.Fatal("Traefik has one access log and one set of plugins for all gateways; ask for Setup.Dedicated")
