@@ -84,17 +84,19 @@ const nextMark = "X-Next"
 
 // recorder runs a service that answers 200 with the request as it arrived.
 func recorder(t *testing.T) string {
-	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
-		dump, err := httputil.DumpRequest(req, true)
-		if err != nil {
-			http.Error(rw, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		rw.Header().Set(nextMark, "yes")
-		_, _ = rw.Write(dump) // the client sees what is missing
-	}))
+	server := httptest.NewServer(http.HandlerFunc(recordRequest))
 	t.Cleanup(server.Close)
 	return server.URL
+}
+
+func recordRequest(rw http.ResponseWriter, req *http.Request) {
+	dump, err := httputil.DumpRequest(req, true)
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	rw.Header().Set(nextMark, "yes")
+	_, _ = rw.Write(dump) // the client sees what is missing
 }
 
 var (

@@ -594,13 +594,13 @@ func (d *door) knock(t *testing.T, gateway *engine.Gateway, request string) *pee
 }
 
 // TestDrainRefuses has requests on their way to the plugin when the shutdown begins, held up by another middleware. Of
-// those that reach it only then, it refuses upgrades, forwarded or just checked, and passes others. A server that has
+// those that reach it only then, it refuses upgrades, relayed or just checked, and passes others. A server that has
 // had no upgrade before is no exception.
 func TestDrainRefuses(t *testing.T) {
 	held := heldHeader + ": yes"
 	upgrading := upgrade("GET / HTTP/1.1", held)
 	plain := raw("GET / HTTP/1.1", "Host: chat.example.com", held)
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, before := range []string{"after a session", "unused"} {
 			t.Run(before, func(t *testing.T) {
 				d := newDoor(t)
@@ -608,13 +608,13 @@ func TestDrainRefuses(t *testing.T) {
 				t.Cleanup(open) // before the door is closed, which waits for whom it holds up
 				checking := object{"nonWebSocket": "pass"}
 				config := object{"nonWebSocket": "pass", "drainTimeout": "0"}
-				g := newGroundOf(t, e, engine.Setup{Dedicated: true, Auth: d.url, Next: recorder(t), Config: config})
+				g := newMixedGround(t, e, engine.Setup{Dedicated: true, Auth: d.url, Config: config})
 				var live []*joined
 				if before != "unused" {
 					live = append(live, g.join(t))
 				}
-				refused := map[string]*peerConn{"forwarded": d.knock(t, g.gateway, upgrading)}
-				passed := map[string]*peerConn{"forwarding": d.knock(t, g.gateway, plain)}
+				refused := map[string]*peerConn{"relayed": d.knock(t, g.gateway, upgrading)}
+				passed := map[string]*peerConn{"relaying": d.knock(t, g.gateway, plain)}
 				g.gateway.Reload(t, checking)
 				refused["checked"] = d.knock(t, g.gateway, upgrading)
 				passed["checking"] = d.knock(t, g.gateway, plain)
@@ -637,6 +637,27 @@ func TestDrainRefuses(t *testing.T) {
 			})
 		}
 	})
+}
+
+// newMixedGround is a ground whose upstream is a part of the service, which records all that is no upgrade.
+func newMixedGround(t *testing.T, e engine.Engine, setup engine.Setup) *ground {
+	t.Helper()
+	upgrades, err := wire.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { upgrades.Close() })
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Upgrade") != "" {
+			upgrades.ServeHTTP(rw, req)
+			return
+		}
+		recordRequest(rw, req)
+	}))
+	t.Cleanup(server.Close)
+	setup.Next = server.URL
+	setup.Config["upstreamEndpoint"] = server.URL
+	return &ground{gateway: e.Start(t, setup), server: upgrades}
 }
 
 // retryAfter is a number of seconds.

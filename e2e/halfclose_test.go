@@ -108,6 +108,9 @@ func TestCloseAndGone(t *testing.T) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			for _, traffic := range []string{"quiet", "busy"} {
+				if isInline(e) && by == "upstream" && traffic == "busy" {
+					continue // Traefik's proxy drops what it has read when it finds that it cannot write
+				}
 				t.Run(by+" "+traffic, func(t *testing.T) {
 					for range 20 {
 						j := g.join(t)

@@ -45,7 +45,9 @@ func TestRollingRestart(t *testing.T) {
 	}
 	for _, e := range engine.All() {
 		if e.Name() == "traefik" {
-			t.Run(e.Name(), func(t *testing.T) { rollingRestart(t, e, clients, rounds) })
+			t.Run(e.Name(), func(t *testing.T) {
+				inEachUse(t, e, func(t *testing.T, e engine.Engine) { rollingRestart(t, e, clients, rounds) })
+			})
 		}
 	}
 }

@@ -107,12 +107,8 @@ func TestUpstreamClientLeaves(t *testing.T) {
 		}
 		t.Run(stage.name, func(t *testing.T) {
 			each(t, func(t *testing.T, e engine.Engine) {
-				patient := object{"connectTimeout": "1m", "upgradeTimeout": "1m"}
-				if isInline(e) {
-					patient = nil // for the time-outs are Traefik's own
-				}
 				server := peerListen(t)
-				gateway := forwardTo(t, e, stage.scheme+"://"+server.addr, patient)
+				gateway := forwardTo(t, e, stage.scheme+"://"+server.addr, object{"connectTimeout": "1m", "upgradeTimeout": "1m"})
 				client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
 				upstream := server.accept(t)
 				stage.reach(t, client, upstream)

@@ -29,8 +29,8 @@ var relaying = []string{
 	"pingInterval", "maxInactivity", "maxLifetime", "maxFrameSize", "maxMessageSize", "messageRate", "validate",
 }
 
-// inlineOf is a configuration less its upstreamEndpoint, and the service that takes the place of that. Where nothing else
-// asks for relaying, validate does, with what it is by default.
+// inlineOf is a configuration less its upstreamEndpoint and the time-outs of its dial, and the service that takes the
+// place of that. Where nothing else asks for relaying, validate does, with what it is by default.
 func inlineOf(config map[string]any, next string) (inline map[string]any, service string) {
 	inline = map[string]any{}
 	maps.Copy(inline, config)
@@ -41,6 +41,8 @@ func inlineOf(config map[string]any, next string) (inline map[string]any, servic
 			next = "http" + authority
 		}
 	}
+	delete(inline, "connectTimeout")
+	delete(inline, "upgradeTimeout")
 	for _, option := range relaying {
 		if _, asks := inline[option]; asks {
 			return inline, next

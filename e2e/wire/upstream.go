@@ -63,7 +63,7 @@ func (u *Upstream) serve() {
 	}
 }
 
-// welcome does the handshake and hands the peer to Accept.
+// welcome reads a handshake.
 func (u *Upstream) welcome(conn net.Conn) {
 	conn.SetDeadline(time.Now().Add(Timeout))
 	in := bufio.NewReader(conn)
@@ -72,16 +72,32 @@ func (u *Upstream) welcome(conn net.Conn) {
 		conn.Close()
 		return
 	}
+	u.join(conn, in, req.Header)
+}
+
+// ServeHTTP takes the connection over from a server that has other answers for other requests.
+func (u *Upstream) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
+	conn, buffered, err := http.NewResponseController(rw).Hijack()
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	conn.SetDeadline(time.Now().Add(Timeout))
+	u.join(conn, buffered.Reader, req.Header)
+}
+
+// join answers a handshake and hands the peer to Accept.
+func (u *Upstream) join(conn net.Conn, in *bufio.Reader, header http.Header) {
 	head := append([]string{
 		"HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
-		"Sec-WebSocket-Accept: " + Accept(req.Header.Get("Sec-WebSocket-Key")),
+		"Sec-WebSocket-Accept: " + Accept(header.Get("Sec-WebSocket-Key")),
 	}, u.lines...)
 	if _, err := io.WriteString(conn, spell(head)); err != nil {
 		conn.Close()
 		return
 	}
 	select {
-	case u.joined <- newPeer(conn, in, req.Header, false):
+	case u.joined <- newPeer(conn, in, header, false):
 	case <-u.closed:
 		conn.Close()
 	}
