@@ -206,10 +206,7 @@ func TestNoHijack(t *testing.T) {
 				got := map[string]string{}
 				for use, config := range nextUses {
 					gateway := e.Start(t, engine.Setup{Config: config, Service: handler})
-					seen := ask(t, gateway, func() {})
-					seen.length, seen.coding = 0, nil // a body of a length that the handler does not tell may come in chunks
-					seen.header.Del("Content-Length")
-					got[use] = seen.String()
+					got[use] = ask(t, gateway, func() {}).loosely().String()
 					if lines := gateway.Lines(); len(lines) > 0 {
 						t.Errorf("%s: the log has %v", use, lines)
 					}

@@ -34,6 +34,14 @@ func (a answered) String() string {
 		a.hints, a.status, a.header, a.length, a.coding, a.body, a.broken, a.trailer)
 }
 
+// loosely is the answer without what tells where its body ends. Where a handler leaves that open, the server tells as it
+// likes.
+func (a answered) loosely() answered {
+	a.length, a.coding = 0, nil
+	a.header.Del("Content-Length")
+	return a
+}
+
 // ask sends an upgrade, has its answer sent, and reads that to the end.
 func ask(t *testing.T, gateway *engine.Gateway, answer func()) answered {
 	t.Helper()
@@ -111,7 +119,8 @@ func TestInlineAnswer(t *testing.T) {
 		"no HTTP": "SSH-2.0-OpenSSH_9.6\r\n", "no answer": "", "HTTP 1.0": raw("HTTP/1.0 200 OK", "Content-Type: text/html") + "until the end",
 		"hints": raw("HTTP/1.1 103 Early Hints", "Link: </a.css>") + inlineAnswer{status: "404 Not Found", lines: []string{"Content-Length: 0"}}.wire(),
 	}
-	wants := map[string]string{"other protocol": "502", "no HTTP": "502", "no answer": "502", "HTTP 1.0": "200", "hints": "404"}
+	const refused = "50" // by Traefik's proxy, with 500 or 502
+	wants := map[string]string{"other protocol": refused, "no HTTP": refused, "no answer": refused, "HTTP 1.0": "200", "hints": "404"}
 	for _, answer := range inlineAnswers() {
 		texts[answer.name] = answer.wire()
 		if wants[answer.name] == "" {
@@ -129,6 +138,9 @@ func TestInlineAnswer(t *testing.T) {
 				got := map[string]answered{}
 				for use, gateway := range gateways {
 					got[use] = ask(t, gateway, func() { server.answerOnce(t, text) })
+					if wants[name] == refused {
+						got[use] = got[use].loosely()
+					}
 				}
 				if !strings.HasPrefix(got["check"].status, wants[name]) || !reflect.DeepEqual(got["inline"], got["check"]) {
 					t.Errorf("the client gets\n%v, without relaying\n%v; want %s", got["inline"], got["check"], wants[name])
@@ -178,7 +190,7 @@ func TestInlineServiceDown(t *testing.T) {
 		got := map[string]answered{}
 		for use, config := range nextUses {
 			gateway := e.Start(t, engine.Setup{Config: config, Next: next})
-			got[use] = ask(t, gateway, func() {})
+			got[use] = ask(t, gateway, func() {}).loosely()
 			if lines := gateway.Lines(); len(lines) > 0 {
 				t.Errorf("%s: the log has %v", use, lines)
 			}
