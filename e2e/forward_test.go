@@ -264,7 +264,7 @@ func (c forwardCase) checkRecord(t *testing.T, by string, end forwardEnd) map[st
 // clientBye is with what a client says good-bye.
 var clientBye = forwardEnd{4001, "client is done"}
 
-func TestForwardEcho(t *testing.T) { eachForward(t, nil, echoes) }
+func TestEcho(t *testing.T) { eachForward(t, nil, echoes) }
 
 // echoes has the client say messages of all sizes, and close.
 func echoes(t *testing.T, c forwardCase) {
@@ -286,7 +286,7 @@ func echoes(t *testing.T, c forwardCase) {
 	c.checkRecord(t, "client", clientBye)
 }
 
-func TestForwardUpstreamCloses(t *testing.T) { eachForward(t, nil, upstreamCloses) }
+func TestUpstreamCloses(t *testing.T) { eachForward(t, nil, upstreamCloses) }
 
 // upstreamCloses has the server close.
 func upstreamCloses(t *testing.T, c forwardCase) {
@@ -304,8 +304,8 @@ func upstreamCloses(t *testing.T, c forwardCase) {
 	c.checkRecord(t, "upstream", serverBye)
 }
 
-// TestForwardCompression tells compressed sessions by their size on the wire.
-func TestForwardCompression(t *testing.T) {
+// TestCompression tells compressed sessions by their size on the wire.
+func TestCompression(t *testing.T) {
 	const size = 64 << 10
 	compressible := []byte(strings.Repeat("0123456789abcdef", size/16))
 	for policy, compressed := range map[string]bool{"pass": true, "off": false} {
