@@ -6,9 +6,9 @@ import (
 	"github.com/wsfw/wsfw/e2e/engine"
 )
 
-// uses are the ways in which the gateway relays sessions. A case is written for the first: the second turns the
+// relayUses are the ways in which the gateway relays sessions. A case is written for the first: the second turns the
 // upstreamEndpoint that it asks for into Traefik's own service.
-var uses = []struct {
+var relayUses = []struct {
 	name string
 	of   func(engine.Engine) engine.Engine
 }{
@@ -34,8 +34,8 @@ func eachUseInProcess(t *testing.T, run func(t *testing.T, e engine.Engine)) {
 // inEachUse runs a case on one engine.
 func inEachUse(t *testing.T, e engine.Engine, run func(t *testing.T, e engine.Engine)) {
 	t.Helper()
-	for _, use := range uses {
-		t.Run(use.name, func(t *testing.T) { run(t, use.of(e)) })
+	for _, u := range relayUses {
+		t.Run(u.name, func(t *testing.T) { run(t, u.of(e)) })
 	}
 }
 
