@@ -46,6 +46,7 @@ type takeover struct {
 	hidden  bool     // the connection could not be had: the client has been told
 
 	chosen    atomic.Bool // the server that the session is with is known
+	failing   bool        // next answers with an error of the server's
 	switching bool        // next has written the status 101
 	writing   sync.Mutex  // guards the client's writer
 	flushing  *time.Timer // flushes it; nil where there is nothing to flush
@@ -173,8 +174,9 @@ func (t *takeover) WriteHeader(status int) {
 	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
+	t.failing = status >= http.StatusInternalServerError
 	t.ResponseWriter.WriteHeader(status)
-	t.flushSoon()
+	t.flush()
 }
 
 // Write implements http.ResponseWriter.
@@ -185,13 +187,19 @@ func (t *takeover) Write(body []byte) (int, error) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	n, err := t.ResponseWriter.Write(body)
-	t.flushSoon()
+	t.flush()
 	return n, err
 }
 
-// flushSoon has what next has written reach the client in a while, for next cannot flush through
-// an interpreted writer. Needs t.writing.
-func (t *takeover) flushSoon() {
+// flush does what next cannot do through an interpreted writer. As Traefik's proxy it has a body
+// of unknown length, which may be a stream, sent at once, and any other in a while. The proxy's
+// own errors have no length either, but a middleware may want to try once more instead. Needs
+// t.writing.
+func (t *takeover) flush() {
+	if !t.failing && t.Header().Get("Content-Length") == "" {
+		_ = http.NewResponseController(t.ResponseWriter).Flush()
+		return
+	}
 	if t.flushing != nil {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 // configEndpoint is a good one that is never dialled.
@@ -55,12 +56,6 @@ func checkMistakes(t *testing.T, mistakes []mistake) {
 	})
 }
 
-// notBuilt are options that this version does not have: to take them without a word would be to promise them.
-var notBuilt = map[string]any{
-	"maxFrameSize": "64KiB", "maxMessageSize": "1MiB", "maxConnections": 100, "maxConnectionsPerClient": 10,
-	"clientHeader": "X-Real-Ip", "messageRate": 10, "messageBurst": 20,
-}
-
 func TestConfigUnknown(t *testing.T) {
 	mistakes := []mistake{
 		mistaken("upstreamEndpoints", configEndpoint),
@@ -78,10 +73,7 @@ func TestConfigUnknown(t *testing.T) {
 			}},
 		},
 	}
-	for _, key := range slices.Sorted(maps.Keys(notBuilt)) {
-		mistakes = append(mistakes, mistaken(key, notBuilt[key]))
-	}
-	checkMistakes(t, append(mistakes, mistaken("validate", "utf8")))
+	checkMistakes(t, mistakes)
 }
 
 func TestConfigDuration(t *testing.T) {
@@ -162,6 +154,91 @@ func TestConfigTimers(t *testing.T) {
 	})
 }
 
+// TestConfigSize has values that are no size.
+func TestConfigSize(t *testing.T) {
+	var mistakes []mistake
+	for _, key := range []string{"maxFrameSize", "maxMessageSize"} {
+		for _, value := range []any{
+			-1, "-1", "-1KiB", "64kb", "64KB", "64K", "64k", "1MB", "1 MiB", "MiB", "1.5MiB", "1,5MiB", "1e3", "0x10", "1MiBs", "KiB1", "big",
+			"9223372036854775808", "99999999999999999999", "9999999999GiB", "9007199254740992KiB", "9999999999999999999999GiB",
+		} {
+			mistakes = append(mistakes, mistaken(key, value).named(fmt.Sprintf("%s %T %v", key, value, value)))
+		}
+	}
+	checkMistakes(t, mistakes)
+}
+
+// TestConfigLimits has limits that cannot be kept, and those that make no sense together.
+func TestConfigLimits(t *testing.T) {
+	each := func(key string, more object, values ...any) (mistakes []mistake) {
+		for _, value := range values {
+			mistakes = append(mistakes, mistaken(key, value, more).named(fmt.Sprintf("%s %T %v", key, value, value)))
+		}
+		return mistakes
+	}
+	mistakes := slices.Concat(
+		each("messageRate", nil, -1, "-1", -0.5, "NaN", "Inf", "-Inf", "1e10"),
+		each("messageBurst", object{"messageRate": 10}, -1, "-1"),
+		each("messageBurst", nil, 5),
+		each("maxConnections", nil, -1, "-1"),
+		each("maxConnectionsPerClient", nil, -1, "-1"),
+		each("clientHeader", object{"maxConnectionsPerClient": 10}, "X Real Ip", "X-Real-Ip:", "X-Schlüssel", "X-Real-Ip, X-User", "X-Real-Ip\r\nX-User"),
+		each("clientHeader", nil, "X-Real-Ip"),
+		each("clientHeader", object{"maxConnections": 10}, "X-User"),
+	)
+	for key, value := range map[string]any{"maxFrameSize": "64KiB", "maxMessageSize": "1MiB", "messageRate": 10, "validate": "utf8"} {
+		mistakes = append(mistakes, mistaken("tunnel", true, object{key: value}).named(key+" of a tunnel"))
+	}
+	checkMistakes(t, mistakes)
+}
+
+// TestConfigNoNumber has values that are no number where there must be one.
+func TestConfigNoNumber(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for key, values := range map[string][]any{
+			"messageRate": {"ten", "10/s"}, "messageBurst": {"ten", "2.5"}, "maxConnections": {"ten", "1.5"}, "maxConnectionsPerClient": {"ten", "1e3"},
+		} {
+			for _, value := range values {
+				t.Run(fmt.Sprint(key, " ", value), func(t *testing.T) {
+					// Where the value has to be a number, it is not the plugin that finds it is none.
+					if got := e.Refuses(t, object{"messageRate": 10, key: value}); !strings.Contains(strings.ToLower(got), strings.ToLower(key)) {
+						t.Errorf("nothing about %s in: %s", key, got)
+					}
+				})
+			}
+		}
+	})
+}
+
+// TestConfigAccepts has options that look like mistakes and are none.
+func TestConfigAccepts(t *testing.T) {
+	endpoint := object{"upstreamEndpoint": configEndpoint}
+	rows := map[string]struct{ use, options object }{
+		"a message smaller than a frame": {endpoint, object{"maxFrameSize": "1MiB", "maxMessageSize": "64KiB"}},
+		"sizes in bytes":                 {endpoint, object{"maxFrameSize": 65536, "maxMessageSize": "1048576"}},
+		"sizes in each unit":             {endpoint, object{"maxFrameSize": "64KiB", "maxMessageSize": "2GiB"}},
+		"limits that are off":            {endpoint, object{"maxFrameSize": 0, "maxMessageSize": "", "messageRate": 0, "maxConnections": 0, "maxConnectionsPerClient": 0}},
+		"off in a tunnel":                {endpoint, object{"tunnel": true, "maxFrameSize": "0", "maxMessageSize": "0", "messageRate": 0}},
+		"places in a tunnel":             {endpoint, object{"tunnel": true, "maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "X-User"}},
+		"a fraction of a message":        {endpoint, object{"messageRate": 0.25, "messageBurst": 1}},
+		"places where it only checks":    {nil, object{"maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "x-user"}},
+		"timeouts of an inline session":  {nil, object{"validate": "frames", "writeTimeout": "1s", "closeTimeout": "1s", "drainTimeout": "1s"}},
+		"inline by each option": {nil, object{
+			"pingInterval": "10s", "pongTimeout": "5s", "pingTarget": "client", "maxInactivity": "10s", "maxLifetime": "1h", "maxFrameSize": "1KiB",
+			"maxMessageSize": "1KiB", "messageRate": 1, "messageBurst": 2, "validate": "utf8",
+		}},
+	}
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for name, row := range rows {
+			t.Run(name, func(t *testing.T) {
+				config := maps.Clone(row.options)
+				maps.Copy(config, row.use)
+				e.Start(t, engine.Setup{Config: config, Next: "http://" + peerDeadAddr(t)})
+			})
+		}
+	})
+}
+
 func TestConfigUpstream(t *testing.T) {
 	rule := func(options object) mistake {
 		m := mistaken("upstreamRules", []object{options})
@@ -170,6 +247,11 @@ func TestConfigUpstream(t *testing.T) {
 	}
 	needy := func(key string, value any) mistake {
 		m := mistaken(key, value).named(key + " without an endpoint")
+		delete(m.config, "upstreamEndpoint")
+		return m
+	}
+	inline := func(key string, value any) mistake {
+		m := mistaken(key, value, object{"validate": "frames"}).named(key + " inline")
 		delete(m.config, "upstreamEndpoint")
 		return m
 	}
@@ -190,10 +272,19 @@ func TestConfigUpstream(t *testing.T) {
 		needy("headers", object{"X-A": "a"}),
 		needy("tls", object{"insecureSkipVerify": true}),
 		needy("tunnel", true),
-		needy("pingInterval", "10s"),
-		needy("maxInactivity", "10s"),
-		needy("maxLifetime", "10s"),
+		needy("connectTimeout", "1s"),
+		needy("upgradeTimeout", "1s"),
+		needy("writeTimeout", "1s"),
+		needy("closeTimeout", "1s"),
 		needy("drainTimeout", "1s"),
+		inline("upstreamPath", "append"),
+		inline("upstreamRules", []object{{"header": "X-A", "value": "a", "upstreamEndpoint": configEndpoint}}),
+		inline("passHostHeader", true),
+		inline("headers", object{"X-A": "a"}),
+		inline("tls", object{"insecureSkipVerify": true}),
+		inline("tunnel", true),
+		inline("connectTimeout", "1s"),
+		inline("upgradeTimeout", "1s"),
 	})
 }
 
@@ -280,13 +371,15 @@ func TestConfigTogether(t *testing.T) {
 		config: object{
 			"nonWebsockets": "pass", "nonWebSocket": "maybe", "path": "socket", "allowedOrigins": []string{"https://*.*.example.com"}, "protocols": []string{"a b"},
 			"compression": "on", "upstreamEndpoint": "ws://127.0.0.1:0", "upstreamPath": "prefix", "connectTimeout": "5", "upgradeTimeout": "-1s",
-			"writeTimeout": "x", "closeTimeout": "0", "validate": "strict", "tunnel": true, "headers": object{"X A": "b"},
+			"writeTimeout": "x", "closeTimeout": "0", "maxFrameSize": "64kb", "maxMessageSize": "-1", "maxConnections": -1,
+			"maxConnectionsPerClient": -1, "messageRate": -1, "messageBurst": -1, "clientHeader": "X A", "validate": "strict", "tunnel": true, "headers": object{"X A": "b"},
 			"upstreamRules": []object{{"header": "a", "value": "b"}, {"cookie": "a", "value": "b", "upstreamEndpoint": "ftp://a", "extra": 1}},
 			"tls":           object{"minVersion": "1.0", "caFile": "/absent.pem", "more": 1},
 		},
 		keys: []string{
 			"nonWebsockets", "nonWebSocket", "path", "allowedOrigins", "protocols", "compression", "upstreamEndpoint", "upstreamPath",
-			"connectTimeout", "upgradeTimeout", "writeTimeout", "closeTimeout", "validate", "tunnel", "headers", "upstreamRules[0]",
+			"connectTimeout", "upgradeTimeout", "writeTimeout", "closeTimeout", "maxFrameSize", "maxMessageSize", "maxConnections",
+			"maxConnectionsPerClient", "messageRate", "messageBurst", "clientHeader", "validate", "tunnel", "headers", "upstreamRules[0]",
 			"upstreamRules[1].upstreamEndpoint", "upstreamRules[1].extra",
 		},
 	}
@@ -332,4 +425,59 @@ func TestConfigSpellings(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestConfigLimitSpellings wants the limits to hold however they are written.
+func TestConfigLimitSpellings(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for name, config := range map[string]object{
+			"as in the documentation": {
+				"maxFrameSize": "1KiB", "maxMessageSize": "1500", "messageRate": 0.001, "messageBurst": 3, "maxConnections": 2,
+				"maxConnectionsPerClient": 1, "clientHeader": "X-User", "validate": "utf8",
+			},
+			"upper case": {
+				"MAXFRAMESIZE": "1KiB", "MAXMESSAGESIZE": "1500", "MESSAGERATE": 0.001, "MESSAGEBURST": 3, "MAXCONNECTIONS": 2,
+				"MAXCONNECTIONSPERCLIENT": 1, "CLIENTHEADER": "X-USER", "VALIDATE": "utf8",
+			},
+			"lower case strings": {
+				"maxframesize": "1024", "maxmessagesize": "1500", "messagerate": "0.001", "messageburst": "3", "maxconnections": "2",
+				"maxconnectionsperclient": "1", "clientheader": "x-user", "validate": "utf8",
+			},
+			"numbers": {
+				"maxFrameSize": 1024, "maxMessageSize": 1500, "messageRate": 0.001, "messageBurst": 3, "maxConnections": 2,
+				"maxConnectionsPerClient": 1, "clientHeader": "X-User", "validate": "utf8",
+			},
+		} {
+			t.Run(name, func(t *testing.T) { limitsHold(t, newGround(t, e, config)) })
+		}
+	})
+}
+
+// limitsHold wants each of the limits of TestConfigLimitSpellings kept.
+func limitsHold(t *testing.T, g *ground) {
+	h := &house{g.gateway, g.server}
+	start := wire.Frame{Opcode: wire.OpText, Payload: make([]byte, 1024)}
+	for reason, frames := range map[string][]wire.Frame{
+		"client: frame is too big":   {wire.Text("one"), wire.Binary(make([]byte, 1025))},
+		"client: message is too big": {wire.Text("one"), start, wire.New(wire.OpContinuation, make([]byte, 477))},
+		"client: too many messages":  {wire.Text("one"), wire.Text("two"), wire.Text("three"), wire.Text("four")},
+		"client: text is not UTF-8":  {wire.Text("one"), wire.Text("\xFF")},
+	} {
+		anna := g.meet(t, awaitPlace(t, g.gateway, user("anna")))
+		awaitRefusal(t, g.gateway, http.StatusTooManyRequests, user("anna"))
+		bert := g.meet(t, awaitPlace(t, g.gateway, user("bert")))
+		h.expectFull(t, http.StatusServiceUnavailable, user("carl"))
+		last := len(frames) - 1
+		send(t, anna.client, frames...)
+		expect(t, anna.upstream, anna.client.Encode(frames[:last]...))
+		expectClose(t, anna.upstream, true, 1001)
+		anna.client.Close()
+		anna.upstream.Close()
+		if got := g.endingOf(t); got.EndedBy != "wsfw" || got.Reason != reason {
+			t.Errorf("the record tells %+v, want %q", got, reason)
+		}
+		bert.client.Close()
+		bert.upstream.Close()
+		g.record(t)
+	}
 }

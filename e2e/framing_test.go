@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -68,8 +70,8 @@ func closeBreaches(mask bool) []breach {
 	reasons := map[string]string{
 		"a lone byte": "\xFF", "cut short": "bye \xE2\x82", "overlong": "\xC0\xAF", "surrogate": "\xED\xA0\x80",
 	}
-	for name, reason := range reasons {
-		f := wire.Close(1000, reason).Masking(mask)
+	for _, name := range slices.Sorted(maps.Keys(reasons)) {
+		f := wire.Close(1000, reasons[name]).Masking(mask)
 		rows = append(rows, breach{"close reason " + name, nil, f.Bytes(), 1007})
 	}
 	return rows
@@ -105,7 +107,8 @@ func TestBreach(t *testing.T) {
 	})
 }
 
-func (j *joined) breaks(t *testing.T, by string, row breach) {
+// breaks is one row of that. It returns the reason that the offender is told.
+func (j *joined) breaks(t *testing.T, by string, row breach) (reason string) {
 	t.Helper()
 	near, far := j.from(by)
 	legal := append([]wire.Frame{wire.Text("before"), wire.New(wire.OpPing, []byte("x"))}, row.legal...)
@@ -115,7 +118,7 @@ func (j *joined) breaks(t *testing.T, by string, row breach) {
 	}
 	expect(t, far, near.Encode(legal...))
 	expectClose(t, far, by == "client", lost(opposite(by)))
-	reason := expectClose(t, near, by == "upstream", row.code)
+	reason = expectClose(t, near, by == "upstream", row.code)
 	send(t, far, wire.Close(1000, ""))
 	send(t, near, wire.Close(row.code, ""))
 	expectEnd(t, far)
@@ -129,6 +132,7 @@ func (j *joined) breaks(t *testing.T, by string, row breach) {
 	if got.FromClient != want || got.FromUpstream != none {
 		t.Errorf("the record tells %+v, want %+v and %+v", got, want, none)
 	}
+	return reason
 }
 
 // TestBreachUnjudged passes the same frames on, to the byte.

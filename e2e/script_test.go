@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"math/rand/v2"
+	"unicode/utf8"
 
 	"github.com/wsfw/wsfw/e2e/wire"
 )
@@ -18,6 +20,9 @@ type playwright struct {
 	*rand.Rand
 	masks   bool // the script is a client's
 	deflate bool // messages may be compressed, as far as their headers tell
+	unicode bool // text has code points of all lengths, cut anywhere by the ends of fragments
+
+	cut []byte // what is left of the code point that the end of the last fragment has cut
 }
 
 // Lengths of payloads: those where RFC 6455 changes its form, and those around sizes that gateways have buffers of.
@@ -56,12 +61,51 @@ func (p *playwright) payload(size int, text bool) []byte {
 	return b
 }
 
-// add appends a frame, masked under a key by chance where it is a client's.
-func (s *script) add(p *playwright, f wire.Frame) {
+// text is the payload of a fragment of text, of that many bytes or, where it is the last, up to three more.
+func (p *playwright) text(size int, last bool) []byte {
+	if !p.unicode {
+		return p.payload(size, true)
+	}
+	b := p.cut
+	for len(b) < size {
+		b = utf8.AppendRune(b, p.codePoint())
+	}
+	p.cut = nil
+	if !last {
+		p.cut = bytes.Clone(b[size:])
+		b = b[:size]
+	}
+	return b
+}
+
+// codePoint is one of any length, but no surrogate.
+func (p *playwright) codePoint() rune {
+	from, to := rune(0), rune(0x80)
+	switch p.IntN(5) {
+	case 0:
+		from, to = 0x80, 0x800
+	case 1:
+		from, to = 0x800, 0xD800
+	case 2:
+		from, to = 0xE000, 0x10000
+	case 3:
+		from, to = 0x10000, utf8.MaxRune+1
+	}
+	return from + p.Int32N(to-from)
+}
+
+// mask is the frame under a key by chance where it is a client's.
+func (p *playwright) mask(f wire.Frame) wire.Frame {
 	f = f.Masking(p.masks)
 	for i := range f.Key {
 		f.Key[i] = byte(p.Uint32()) * f.Key[i]
 	}
+	return f
+}
+
+// add appends a frame.
+func (s *script) add(p *playwright, f wire.Frame) {
+	f = p.mask(f)
 	s.bytes = append(s.bytes, f.Bytes()...)
 	s.sum.Frames++
 	if f.Fin && f.Opcode < wire.OpClose {
@@ -92,7 +136,12 @@ func (s *script) message(p *playwright) {
 	}
 	for i := range fragments {
 		s.control(p)
-		f := wire.Frame{Fin: i == fragments-1, RSV: rsv, Opcode: opcode, Payload: p.payload(p.length(), text)}
+		f := wire.Frame{Fin: i == fragments-1, RSV: rsv, Opcode: opcode}
+		if text {
+			f.Payload = p.text(p.length(), f.Fin)
+		} else {
+			f.Payload = p.payload(p.length(), false)
+		}
 		s.add(p, f)
 		opcode, rsv = wire.OpContinuation, 0
 	}

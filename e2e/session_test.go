@@ -53,11 +53,17 @@ type joined struct {
 // join opens a session for as long as the test runs.
 func (g *ground) join(t *testing.T) *joined {
 	t.Helper()
-	before := g.owed
 	client, err := wire.Dial(g.gateway.Addr, g.offer...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return g.meet(t, client)
+}
+
+// meet takes the other end of a session that a client has just opened.
+func (g *ground) meet(t *testing.T, client *wire.Peer) *joined {
+	t.Helper()
+	before := g.owed
 	t.Cleanup(func() { client.Close() })
 	upstream, err := g.server.Accept()
 	if err != nil {

@@ -30,6 +30,7 @@ var manners = []manner{
 	{name: "deflate", lines: []string{"Sec-WebSocket-Extensions: permessage-deflate"}},
 	{name: "unjudged", config: object{"validate": "off"}},
 	{name: "pinged", config: object{"pingInterval": "10ms", "maxInactivity": "1h", "maxLifetime": "1h"}},
+	{name: "limited", config: object{"validate": "utf8", "maxFrameSize": "2MiB", "maxMessageSize": "8MiB", "messageRate": 1e6}},
 	{name: "tunnel", config: object{"tunnel": true}},
 }
 
@@ -60,7 +61,7 @@ func (m manner) listen(peer *wire.Peer) io.Reader {
 // playwright makes scripts for an end: reproducibly, from a seed.
 func (m manner) playwright(seed uint64, end string) *playwright {
 	masks := end == "client"
-	return &playwright{Rand: chance(seed, end), masks: masks, deflate: m.name == "deflate"}
+	return &playwright{Rand: chance(seed, end), masks: masks, deflate: m.name == "deflate", unicode: m.name == "limited"}
 }
 
 // chance is one of a seed's sources of chance; each goroutine has its own.

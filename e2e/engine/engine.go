@@ -41,6 +41,9 @@ type Setup struct {
 	// Service, where not nil, is behind the plugin in place of Next and the proxy to it. In-process engines only.
 	Service http.Handler
 
+	// Twin asks for a second router with the same middleware, for the requests to [TwinPath].
+	Twin bool
+
 	// Wrap, where not nil, is put between the HTTP server and the plugin. In-process engines only.
 	Wrap func(http.Handler) http.Handler
 
@@ -75,6 +78,9 @@ type Surroundings struct {
 	// Plugins are the sources of further plugins, each one file, by package name. They need [Setup.Dedicated].
 	Plugins map[string]string
 }
+
+// TwinPath is the path of a gateway's second router.
+const TwinPath = "/twin"
 
 // Gateway is one running router with the plugin in front of [Setup.Next].
 type Gateway struct {

@@ -105,7 +105,7 @@ func (e *local) route(t testing.TB, s Setup) *route {
 	if err != nil {
 		t.Fatalf("loading the plugin: %v", err)
 	}
-	r := &route{name: s.Name, auth: s.Auth, build: build, next: s.Service, cancel: func() {}}
+	r := &route{name: s.Name, auth: s.Auth, twin: s.Twin, build: build, next: s.Service, cancel: func() {}}
 	r.lead(t, s.Next)
 	t.Cleanup(func() { r.cancel() })
 	return r
@@ -165,6 +165,7 @@ func admission(auth string, next http.Handler) http.Handler {
 type route struct {
 	name    string
 	auth    string // of the setup
+	twin    bool   // of the setup
 	build   builder
 	next    http.Handler
 	current atomic.Value // of served
@@ -195,6 +196,16 @@ func (r *route) apply(config map[string]any) error {
 	handler, err := r.build(ctx, r.next, config, r.name)
 	if err != nil {
 		return err
+	}
+	if r.twin {
+		second, err := r.build(ctx, r.next, config, r.name)
+		if err != nil {
+			return err
+		}
+		routers := http.NewServeMux()
+		routers.Handle("/", handler)
+		routers.Handle(TwinPath, second)
+		handler = routers
 	}
 	r.current.Store(served{admission(r.auth, handler)})
 	return nil

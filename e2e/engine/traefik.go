@@ -266,14 +266,20 @@ func (f *dynamicFile) content(config map[string]any) object {
 	if around.TLS {
 		router["tls"] = object{}
 	}
-	sections := map[string]map[string]any{
-		"routers": {
-			f.router(): router,
-			f.router() + "-ready": object{
-				"rule": "Path(`" + readyPath + f.router() + "`)", "entryPoints": entryPoints,
-				"service": "ping@internal",
-			},
+	routers := object{
+		f.router(): router,
+		f.router() + "-ready": object{
+			"rule": "Path(`" + readyPath + f.router() + "`)", "entryPoints": entryPoints,
+			"service": "ping@internal",
 		},
+	}
+	if f.setup.Twin {
+		twin := maps.Clone(router)
+		twin["rule"] = "Path(`" + TwinPath + "`)"
+		routers[f.router()+"-twin"] = twin
+	}
+	sections := map[string]map[string]any{
+		"routers":     routers,
 		"middlewares": middlewares,
 		"services":    {name: service},
 	}

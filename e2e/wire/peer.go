@@ -60,7 +60,16 @@ func newPeer(conn net.Conn, in *bufio.Reader, header http.Header, masks bool) *P
 
 // Dial connects to a gateway as a client. Lines are further header lines of its handshake.
 func Dial(addr string, lines ...string) (*Peer, error) {
-	conn, err := net.DialTimeout("tcp", addr, Timeout)
+	return DialFrom("", addr, lines...)
+}
+
+// DialFrom is Dial with an IP address of this machine's to connect from.
+func DialFrom(source, addr string, lines ...string) (*Peer, error) {
+	dialer := net.Dialer{Timeout: Timeout}
+	if source != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
+	}
+	conn, err := dialer.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
