@@ -165,7 +165,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // WriteHeader implements http.ResponseWriter. A 101 waits for the connection to be taken over.
 func (t *takeover) WriteHeader(status int) {
-	if t.hidden {
+	if t.hidden || t.service != nil {
 		return
 	}
 	if status == http.StatusSwitchingProtocols {
@@ -176,13 +176,18 @@ func (t *takeover) WriteHeader(status int) {
 	defer t.writing.Unlock()
 	t.failing = status >= http.StatusInternalServerError
 	t.ResponseWriter.WriteHeader(status)
-	t.flush()
+	if status >= http.StatusOK {
+		t.flush() // net/http does that for informational answers
+	}
 }
 
 // Write implements http.ResponseWriter.
 func (t *takeover) Write(body []byte) (int, error) {
 	if t.hidden {
 		return len(body), nil
+	}
+	if t.service != nil {
+		return 0, http.ErrHijacked
 	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
