@@ -296,7 +296,8 @@ func walk(t *track, chunk []byte) int {
 			if end > size {
 				return at
 			}
-			if t.endsBefore(chunk[at:end]) {
+			// Pings and the pongs of others may come in floods: they need no call.
+			if first != finBit|opPing && (first != finBit|opPong || length == pingSize) && t.endsBefore(chunk[at:end]) {
 				return at
 			}
 			t.control += int64(end - at)

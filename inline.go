@@ -120,6 +120,7 @@ var callNext = func(t *takeover, req *http.Request) *errand {
 // longer uses a connection that it has taken over; when it returns, others may.
 func answer(t *takeover, req *http.Request) {
 	defer t.settle()
+	defer t.end()
 	panicked := true
 	defer func() {
 		if panicked && t.service != nil {
@@ -128,7 +129,6 @@ func answer(t *takeover, req *http.Request) {
 	}()
 	t.visit.middleware.next.ServeHTTP(t, req)
 	panicked = false
-	t.end()
 }
 
 // settle lets the session begin, if there is one.

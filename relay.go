@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -15,6 +16,13 @@ import (
 const (
 	smallBuffer = 1 << 10
 	largeBuffer = 32 << 10
+)
+
+// A flood of tiny frames is read in small pieces, and others have their turn after each: a large
+// one would keep a processor for as long as the scheduler lets it, some 10 ms.
+const (
+	denseFrame   = 16                     // bytes, headers included, below which frames are tiny
+	discardPause = 250 * time.Millisecond // after each large buffer of them that is discarded
 )
 
 // largeBuffers holds *[]byte of largeBuffer bytes.
@@ -196,6 +204,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 		limit = t.maxMessage
 	}
 	buf, held := f.buf, f.held
+	room := len(buf)
 	for {
 		if n > 0 {
 			n += held
@@ -245,6 +254,8 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 						t.messages++
 					} else if size > t.maxMessage-t.message {
 						break
+					} else if class == classMiddle {
+						t.message += size
 					} else {
 						enter(t, class, size, false)
 					}
@@ -280,13 +291,20 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 					return nil, nil
 				}
 			}
-			if n == smallBuffer {
-				f.held = held
-				buf = grow(f)
+			if n >= room {
+				if t.frames-frames > int64(n/denseFrame) {
+					room = smallBuffer
+					runtime.Gosched()
+				} else {
+					f.held = held
+					buf = grow(f)
+					room = len(buf)
+				}
 			}
 			if t.left >= largeBuffer && !t.spelling && err == nil {
 				readErr, writeErr = bulk(f)
 				buf = f.buf
+				room = len(buf)
 				if readErr != nil || writeErr != nil {
 					f.held = 0
 					return readErr, writeErr
@@ -297,7 +315,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 			f.held = held
 			return err, nil
 		}
-		n, err = src.Read(buf[held:])
+		n, err = src.Read(buf[held:room])
 	}
 }
 
@@ -403,7 +421,11 @@ func (s *session) discard(f *flow) {
 	rest.closing = f.track.closing
 	for {
 		if rest.closing == nil {
+			frames := rest.frames
 			pass := walk(rest, f.buf[:f.held])
+			if pass > largeBuffer/2 && rest.frames-frames > int64(pass/denseFrame) {
+				time.Sleep(discardPause)
+			}
 			f.held = copy(f.buf, f.buf[pass:f.held])
 			if rest.closing != nil {
 				s.mark(&f.from.closeReceived)

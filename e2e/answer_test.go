@@ -198,10 +198,9 @@ func TestSwitchingHeader(t *testing.T) {
 		"Sec-Websocket-Protocol":   {"superchat"},
 		"Sec-Websocket-Extensions": {"permessage-deflate; server_no_context_takeover"},
 		"Upgrade":                  {"websocket"},
-		"Connection":               {"Upgrade"},
 		"Sec-Websocket-Accept":     {wire.Accept(sampleKey)},
 	}
-	hops := http.Header{"X-Hop": nil, "Keep-Alive": nil, "Proxy-Connection": nil}
+	hops := http.Header{"Connection": {"Upgrade"}, "X-Hop": nil, "Keep-Alive": nil, "Proxy-Connection": nil}
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := forwardTo(t, e, server.endpoint(), nil)
