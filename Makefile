@@ -44,7 +44,7 @@ e2e: $(TRAEFIK) $(PEERS) packages
 soak: $(TRAEFIK) $(PEERS) packages
 	cd e2e && WSFW_SOAK=1 go test -count=1 -timeout 4h ./...
 
-## bench: what idle sessions cost, with heartbeats and without, beside Traefik by itself
+## bench: what idle sessions and floods cost, beside Traefik by itself
 bench: $(TRAEFIK)
 	go build -C e2e -buildvcs=auto -o .bin/bench ./bench
 	e2e/.bin/bench $(BENCHFLAGS)

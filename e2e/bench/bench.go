@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,8 +24,14 @@ type bench struct {
 
 // workload is something that the peers do, and what of it is measured.
 type workload struct {
-	name string
-	run  func(ctx context.Context, s *stage) ([]measurement, error)
+	name    string
+	systems []string // names of those that it is for; nil for all
+	run     func(ctx context.Context, s *stage) ([]measurement, error)
+}
+
+// isFor reports whether the workload is to be measured on a system.
+func (w workload) isFor(s system) bool {
+	return w.systems == nil || slices.Contains(w.systems, s.name)
 }
 
 // measurement is one figure.
@@ -57,6 +64,9 @@ func (b *bench) run(ctx context.Context) error {
 	for round := range b.rounds {
 		for _, w := range b.workloads {
 			for _, s := range b.systems {
+				if !w.isFor(s) {
+					continue
+				}
 				if err := b.cell(ctx, round, s, w); err != nil {
 					return fmt.Errorf("round %d, %s, %s: %w", round+1, w.name, s.name, err)
 				}

@@ -50,6 +50,40 @@ func TestIdle(t *testing.T) {
 	})
 }
 
+// TestFloods lets small floods loose on the suite's engines.
+func TestFloods(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		b := &bench{rounds: 1, systems: []system{hosted(t, e, native, 0)}, log: t.Output()}
+		for _, f := range floods(500 * time.Millisecond) {
+			f.sessions, f.settle = min(f.sessions, 20), 200*time.Millisecond
+			b.workloads = append(b.workloads, workload{name: f.name, run: f.run})
+		}
+		if err := b.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range b.workloads {
+			like := sample{system: native, workload: w.name, measurement: measurement{metric: "p99"}}
+			if got := len(b.values(like)); got != b.rounds {
+				t.Errorf("%s: %d rounds have a figure, want %d", w.name, got, b.rounds)
+			}
+		}
+	})
+}
+
+// TestChoose picks workloads by name.
+func TestChoose(t *testing.T) {
+	chosen, err := options{workloads: "flood-bytes, idle"}.chosenWorkloads()
+	if err != nil || len(chosen) != 2 || chosen[0].name != "flood-bytes" || chosen[1].name != "idle" {
+		t.Errorf("chosen are %v (%v), want flood-bytes and idle", chosen, err)
+	}
+	if !chosen[0].isFor(system{name: "wsfw-limits"}) || chosen[1].isFor(system{name: "wsfw-limits"}) {
+		t.Error("wsfw-limits is for a flood of bytes, and not for idle sessions")
+	}
+	if _, err := (options{workloads: "flood-bites"}).chosenWorkloads(); err == nil || !strings.Contains(err.Error(), `no "flood-bites"`) {
+		t.Errorf("the error is %v, want one that tells what is not there", err)
+	}
+}
+
 // hosted is the plugin on one of the suite's engines.
 func hosted(t *testing.T, e engine.Engine, name string, pings time.Duration) system {
 	start := func(upstream string) (*gateway, error) {
@@ -57,7 +91,7 @@ func hosted(t *testing.T, e engine.Engine, name string, pings time.Duration) sys
 		if pings > 0 {
 			options["pingInterval"] = pings.String()
 		}
-		g := e.Start(t, engine.Setup{Config: forwardingTo(upstream, options), Next: "http://" + upstream})
+		g := e.Start(t, engine.Setup{Config: forward(options)(upstream), Next: "http://" + upstream})
 		pid := os.Getpid()
 		if g.Process != nil {
 			pid = g.Process.Pid

@@ -49,7 +49,24 @@ func (c *crew) listen() (addr string, err error) {
 
 // open has the crew open sessions as clients, and returns when all are open.
 func (c *crew) open(ctx context.Context, o Opening) error {
-	call := c.peers.Go("Peers.Open", o, &struct{}{}, make(chan *rpc.Call, 1))
+	return c.call(ctx, "Peers.Open", o, &struct{}{})
+}
+
+// flood has the crew flood the gateway from now on.
+func (c *crew) flood(ctx context.Context, f Flood) error {
+	return c.call(ctx, "Peers.Flood", f, &struct{}{})
+}
+
+// converse has the crew carry on a conversation, and returns when that is over.
+func (c *crew) converse(ctx context.Context, talk Conversation) (Latency, error) {
+	var l Latency
+	err := c.call(ctx, "Peers.Converse", talk, &l)
+	return l, err
+}
+
+// call waits for a method's result, for as long as ctx lets it.
+func (c *crew) call(ctx context.Context, method string, args, reply any) error {
+	call := c.peers.Go(method, args, reply, make(chan *rpc.Call, 1))
 	select {
 	case <-call.Done:
 		return call.Error

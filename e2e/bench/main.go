@@ -16,11 +16,13 @@ import (
 
 // options are the command's flags.
 type options struct {
-	rounds   int
-	systems  string
-	report   string
-	profiles string
-	idle     idle
+	rounds    int
+	systems   string
+	workloads string
+	report    string
+	profiles  string
+	idle      idle
+	flood     time.Duration
 }
 
 func main() {
@@ -30,7 +32,8 @@ func main() {
 	}
 	o := options{idle: idle{tolerance: 0.1}}
 	flag.IntVar(&o.rounds, "rounds", 3, "how often every system takes its turn")
-	flag.StringVar(&o.systems, "systems", "", "the `names` of those to measure, separated by commas (all of them)")
+	flag.StringVar(&o.systems, "systems", "", "the `names` of those to measure, separated by commas (each workload's own)")
+	flag.StringVar(&o.workloads, "workloads", "", "the `names` of those to measure under, separated by commas (all of them)")
 	flag.StringVar(&o.report, "report", "", "`file` to write the report to, as JSON")
 	flag.StringVar(&o.profiles, "profiles", "", "`directory` for the gateways' CPU profiles, taken after the measurement")
 	flag.IntVar(&o.idle.sessions, "sessions", 8000, "idle: how many sessions")
@@ -38,6 +41,7 @@ func main() {
 	flag.DurationVar(&o.idle.interval, "interval", 10*time.Second, "idle: pingInterval of the systems that ping")
 	flag.DurationVar(&o.idle.settle, "settle", 20*time.Second, "idle: time between the opening and the measurement")
 	flag.DurationVar(&o.idle.window, "window", 40*time.Second, "idle: time measured, at least three intervals")
+	flag.DurationVar(&o.flood, "flood", 10*time.Second, "flood-*: time measured")
 	flag.Parse()
 	// SIGTERM, too, so that no Traefik and no temporary directory outlives a bench that is killed.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -84,35 +88,52 @@ func (o options) bench() (*bench, error) {
 	if o.idle.interval <= 0 || o.idle.window < 3*o.idle.interval {
 		return nil, errors.New("-window has to be at least three times -interval")
 	}
-	chosen, err := choose(systems(o.idle.interval), o.systems)
-	if err != nil {
-		return nil, err
+	if o.flood < time.Second {
+		return nil, errors.New("-flood has to be a second at least")
 	}
-	return &bench{
-		rounds:    o.rounds,
-		systems:   chosen,
-		workloads: []workload{{name: "idle", run: o.idle.run}},
-		profiles:  o.profiles,
-		log:       os.Stderr,
-	}, nil
+	chosen, err := choose(systems(o.idle.interval), o.systems, func(s system) string { return s.name })
+	if err != nil {
+		return nil, fmt.Errorf("-systems: %w", err)
+	}
+	workloads, err := o.chosenWorkloads()
+	if err != nil {
+		return nil, fmt.Errorf("-workloads: %w", err)
+	}
+	return &bench{rounds: o.rounds, systems: chosen, workloads: workloads, profiles: o.profiles, log: os.Stderr}, nil
 }
 
-// choose picks the systems of these names, in the order in which they take their turns.
-func choose(all []system, names string) ([]system, error) {
+// chosenWorkloads are those that the options name. Each has systems that it tells something about, unless they are named,
+// too.
+func (o options) chosenWorkloads() ([]workload, error) {
+	pinging := []string{native, "wsfw", "wsfw-pings", "wsfw-pings-limits"}
+	all := []workload{{name: "idle", systems: pinging, run: o.idle.run}}
+	for _, f := range floods(o.flood) {
+		all = append(all, workload{name: "flood-" + f.name, systems: f.systems, run: f.run})
+	}
+	if o.systems != "" {
+		for i := range all {
+			all[i].systems = nil
+		}
+	}
+	return choose(all, o.workloads, func(w workload) string { return w.name })
+}
+
+// choose picks those of these names, in that order.
+func choose[T any](all []T, names string, nameOf func(T) string) ([]T, error) {
 	if names == "" {
 		return all, nil
 	}
-	known := map[string]system{}
-	for _, s := range all {
-		known[s.name] = s
+	known := map[string]T{}
+	for _, one := range all {
+		known[nameOf(one)] = one
 	}
-	var chosen []system
+	var chosen []T
 	for name := range strings.SplitSeq(names, ",") {
-		s, ok := known[strings.TrimSpace(name)]
+		one, ok := known[strings.TrimSpace(name)]
 		if !ok {
-			return nil, fmt.Errorf("-systems: there is no %q", name)
+			return nil, fmt.Errorf("there is no %q", name)
 		}
-		chosen = append(chosen, s)
+		chosen = append(chosen, one)
 	}
 	return chosen, nil
 }

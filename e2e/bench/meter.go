@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"time"
@@ -50,6 +51,21 @@ func usedBy(pid int) (seconds, resident float64, err error) {
 		return 0, 0, err
 	}
 	return stat.CPUTime(), float64(stat.ResidentMemory()), nil
+}
+
+// forgetPeak has the kernel measure the peak of a process's resident set anew.
+func forgetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
+// peak is how large a process's resident set has been at most, in bytes.
+func peak(pid int) (float64, error) {
+	process, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0, err
+	}
+	status, err := process.NewStatus()
+	return float64(status.VmHWM), err
 }
 
 // usedByNobody is how long all cores together have been idle. The kernel knows that exactly, while what it tells of all

@@ -29,6 +29,7 @@ type Peers struct {
 // peer is the end of one session.
 type peer struct {
 	pings atomic.Int64 // answered since the last tally
+	bytes atomic.Int64 // of a flood that have come since then
 	ended atomic.Bool
 }
 
@@ -72,14 +73,33 @@ func (p *Peers) Listen(_ struct{}, addr *string) error {
 	return nil
 }
 
+// roleHeader is the header by which a client tells what its upstream is to do. One without it answers pings.
+const roleHeader = "Bench-Role"
+
 // welcome is an upstream's part of the handshake, and all that follows.
 func (p *Peers) welcome(rw http.ResponseWriter, req *http.Request) {
+	role := req.Header.Get(roleHeader)
+	if role == roleMute {
+		end := p.join()
+		defer end.ended.Store(true)
+		<-req.Context().Done()
+		return
+	}
 	upgrader := websocket.Upgrader{ReadBufferSize: bufferSize, WriteBufferSize: bufferSize}
 	conn, err := upgrader.Upgrade(rw, req, nil)
 	if err != nil {
 		return // the client has been told why
 	}
-	p.join().attend(conn)
+	switch role {
+	case roleEcho:
+		echo(conn)
+	case roleSink:
+		p.join().drain(conn.NetConn(), 0)
+	case roleAnswers:
+		p.join().drain(conn.NetConn(), len(emptyPing))
+	default:
+		p.join().attend(conn)
+	}
 }
 
 // Opening is what sessions to open.
@@ -150,6 +170,7 @@ type Tally struct {
 	Open  int   // sessions that have not ended
 	Ended int   // sessions that have, since the process began
 	Pings int64 // in all sessions together
+	Bytes int64 // of floods, likewise
 
 	// Fewest and Most are the pings in the session that had the fewest, and in that which had the most.
 	Fewest, Most int64
@@ -168,6 +189,7 @@ func (p *Peers) Tally(_ struct{}, t *Tally) error {
 		}
 		pings := end.pings.Swap(0)
 		t.Pings += pings
+		t.Bytes += end.bytes.Swap(0)
 		t.Fewest, t.Most = min(t.Fewest, pings), max(t.Most, pings)
 	}
 	return nil

@@ -41,6 +41,9 @@ func (b *bench) report(s state) (*report, error) {
 	for _, metric := range b.metrics() {
 		for _, s := range b.systems {
 			metric.system = s.name
+			if len(b.values(metric)) == 0 {
+				continue
+			}
 			row, err := b.row(metric)
 			if err != nil {
 				return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -34,25 +35,55 @@ const native = "traefik"
 func systems(interval time.Duration) []system {
 	return []system{
 		inTraefik(native, 0, nil),
-		inTraefik("wsfw", 0, object{}),
-		inTraefik("wsfw-pings", interval, object{
+		inTraefik("wsfw", 0, forward(object{})),
+		inTraefik("wsfw-pings", interval, forward(object{
 			"pingInterval": interval.String(), "pongTimeout": (interval / 2).String(),
-		}),
-		inTraefik("wsfw-pings-limits", interval, object{
+		})),
+		inTraefik("wsfw-pings-limits", interval, forward(object{
 			"pingInterval": interval.String(), "pongTimeout": (interval / 2).String(),
 			"maxInactivity": "1h", "maxLifetime": "24h",
-		}),
+		})),
+		inTraefik("wsfw-limits", 0, forward(limits())),
+		inTraefik("wsfw-inline", 0, inline(object{"validate": "frames"})),
+		inTraefik("wsfw-inline-limits", 0, inline(limits())),
+	}
+}
+
+// limits are what keeps a flood away: the flooding clients of a workload count as one client.
+func limits() object {
+	return object{
+		"maxMessageSize": "1MiB", "messageRate": 200,
+		"maxConnectionsPerClient": 100, "clientHeader": roleHeader,
 	}
 }
 
 type object = map[string]any
 
-// inTraefik is a Traefik that forwards by itself, or through the plugin where there are options for it.
-func inTraefik(name string, pings time.Duration, options object) system {
+// config makes the plugin's options, for sessions to an upstream.
+type config func(upstream string) object
+
+// forward has the plugin connect to the upstream itself.
+func forward(options object) config {
+	return func(upstream string) object {
+		full := object{"upstreamEndpoint": "ws://" + upstream}
+		maps.Copy(full, options)
+		return full
+	}
+}
+
+// inline has the plugin stand before Traefik's service.
+func inline(options object) config {
+	return func(string) object { return options }
+}
+
+// inTraefik is a Traefik that forwards by itself, or with the plugin where there is a configuration for it.
+func inTraefik(name string, pings time.Duration, options config) system {
 	start := func(upstream string) (*gateway, error) {
-		addr, process, err := engine.Run(engine.Setup{
-			Name: name, Next: "http://" + upstream, Config: forwardingTo(upstream, options),
-		})
+		setup := engine.Setup{Name: name, Next: "http://" + upstream}
+		if options != nil {
+			setup.Config = options(upstream)
+		}
+		addr, process, err := engine.Run(setup)
 		if err != nil {
 			return nil, err
 		}
@@ -62,18 +93,6 @@ func inTraefik(name string, pings time.Duration, options object) system {
 		return &gateway{addr: addr, pid: process.Pid, stop: process.Stop, profile: profile}, nil
 	}
 	return system{name: name, pings: pings, start: start}
-}
-
-// forwardingTo is the options with their upstream, nil where there are none.
-func forwardingTo(upstream string, options object) object {
-	if options == nil {
-		return nil
-	}
-	config := object{"upstreamEndpoint": "ws://" + upstream}
-	for key, value := range options {
-		config[key] = value
-	}
-	return config
 }
 
 // fetch copies what a GET answers.

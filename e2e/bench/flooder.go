@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/montanaflynn/stats"
+	"github.com/wsfw/wsfw/e2e/wire"
+)
+
+// Values of roleHeader: what the upstream of a session does.
+const (
+	roleEcho    = "echo"    // sends messages back
+	roleSink    = "sink"    // takes what comes
+	roleAnswers = "answers" // takes empty pings, and sends their pongs
+	roleMute    = "mute"    // never answers the request
+)
+
+// Flood is what clients do over and over, without an end.
+type Flood struct {
+	Addr     string // host:port of the gateway
+	Sessions int    // at a time
+	Rate     int    // of opening, a second, at most; for one that ends there is another
+	Role     string // of the upstream
+
+	// Begin is what a session is to begin with, and Frame what it then consists of. Where there is no Frame, no session
+	// comes about: every other client does not finish its request.
+	Begin, Frame []byte
+}
+
+// batch is about how many bytes are written and read at a time.
+const batch = 64 << 10
+
+// Flood begins a flood, and does not wait.
+func (p *Peers) Flood(f Flood, _ *struct{}) error {
+	if f.Rate < 1 {
+		return fmt.Errorf("%d is no rate", f.Rate)
+	}
+	// Each takes its turn from the same ticker, the one that has waited longest first.
+	turns := time.NewTicker(time.Second / time.Duration(f.Rate))
+	block := bytes.Repeat(f.Frame, batch/max(len(f.Frame), 1))
+	for i := range f.Sessions {
+		act := func() error { return p.overrun(f, block) }
+		if f.Frame == nil {
+			act = func() error { return p.linger(f, i%2 == 0) }
+		}
+		go func() {
+			for range turns.C {
+				_ = act() // it always ends with an error, the gateway's refusal for example
+			}
+		}()
+	}
+	return nil
+}
+
+// overrun opens a session and writes as fast as the gateway takes it.
+func (p *Peers) overrun(f Flood, block []byte) error {
+	peer, err := wire.Dial(f.Addr, roleHeader+": "+f.Role)
+	if err != nil {
+		return err
+	}
+	defer peer.Close()
+	peer.SetDeadline(time.Time{})
+	end := p.join()
+	defer end.ended.Store(true)
+	go func() {
+		_, _ = io.Copy(io.Discard, peer) // whatever it fails with, writing does too
+		peer.Close()
+	}()
+	_, err = peer.Write(f.Begin)
+	for err == nil {
+		_, err = peer.Write(block)
+	}
+	return err
+}
+
+// linger sends a request, or the most of it, and waits for as long as it may.
+func (p *Peers) linger(f Flood, whole bool) error {
+	conn, err := net.DialTimeout("tcp", f.Addr, wire.Timeout)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	end := p.join()
+	defer end.ended.Store(true)
+	request := strings.Join([]string{
+		"GET /socket HTTP/1.1", "Host: chat.example.com", "Upgrade: websocket", "Connection: Upgrade",
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + wire.SampleKey, roleHeader + ": " + f.Role, "",
+	}, "\r\n")
+	if whole {
+		request += "\r\n"
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 1)) // an answer, or the end
+	return err
+}
+
+// drain takes what comes until the session ends. Where it consists of pings of that size, pongs go back: in bulk, for
+// this is not what is measured.
+func (p *peer) drain(conn net.Conn, ping int) {
+	defer p.ended.Store(true)
+	defer conn.Close()
+	buf := make([]byte, batch)
+	pongs := bytes.Repeat(wire.New(wire.OpPong, nil).Bytes(), batch)
+	pong, owed := len(pongs)/batch, 0
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return
+		}
+		p.bytes.Add(int64(n))
+		if ping == 0 {
+			continue
+		}
+		owed += n
+		if _, err := conn.Write(pongs[:owed/ping*pong]); err != nil {
+			return
+		}
+		owed %= ping
+	}
+}
+
+// echo sends back every message.
+func echo(conn *websocket.Conn) {
+	defer conn.Close()
+	for {
+		kind, message, err := conn.ReadMessage()
+		if err != nil {
+			return
+		}
+		if conn.WriteMessage(kind, message) != nil {
+			return
+		}
+	}
+}
+
+// Conversation is a session of messages that are sent back.
+type Conversation struct {
+	Addr string // host:port of the gateway
+	Rate int    // messages a second
+	Time time.Duration
+}
+
+// Latency is how long round trips took, in milliseconds.
+type Latency struct{ P50, P99 float64 }
+
+// messageSize is what a conversation's messages have of payload, in bytes.
+const messageSize = 64
+
+// Converse carries on a conversation. Each message is due at its time, and its round trip counts from then, whatever
+// held it up: a gateway that stands still makes not one message late, but all that are due meanwhile.
+func (p *Peers) Converse(talk Conversation, l *Latency) error {
+	peer, err := wire.Dial(talk.Addr, roleHeader+": "+roleEcho)
+	if err != nil {
+		return err
+	}
+	defer peer.Close()
+	peer.SetDeadline(time.Now().Add(talk.Time + time.Minute))
+	message := wire.Binary(make([]byte, messageSize))
+	interval := time.Second / time.Duration(talk.Rate)
+	count, start := int(talk.Time/interval), time.Now()
+	due := func(i int) time.Time { return start.Add(time.Duration(i) * interval) }
+	sent := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; i < count && err == nil; i++ {
+			time.Sleep(time.Until(due(i)))
+			err = peer.Send(message)
+		}
+		sent <- err
+	}()
+	var took []float64
+	for i := range count {
+		f, err := peer.ReadFrame()
+		if err != nil {
+			return errors.Join(err, peer.Close(), <-sent)
+		}
+		if f.Opcode != wire.OpBinary || len(f.Payload) != messageSize {
+			return fmt.Errorf("message %d is answered by %v", i, f)
+		}
+		took = append(took, time.Since(due(i)).Seconds()*1e3)
+	}
+	if err := <-sent; err != nil {
+		return err
+	}
+	return l.of(took)
+}
+
+// of fills in the percentiles of all round trips.
+func (l *Latency) of(took []float64) error {
+	var errs [2]error
+	l.P50, errs[0] = stats.Percentile(took, 50)
+	l.P99, errs[1] = stats.Percentile(took, 99)
+	return errors.Join(errs[:]...)
+}
