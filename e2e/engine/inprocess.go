@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -128,6 +130,14 @@ func reverseProxy(target *url.URL) http.Handler {
 		Director: func(req *http.Request) {
 			req.URL.Scheme = target.Scheme
 			req.URL.Host = target.Host
+		},
+		ErrorHandler: func(rw http.ResponseWriter, _ *http.Request, err error) {
+			if errors.Is(err, context.Canceled) {
+				rw.WriteHeader(499) // the client has gone, and that is no news
+				return
+			}
+			log.Printf("the service's proxy: %v", err)
+			rw.WriteHeader(http.StatusBadGateway)
 		},
 	}
 }
