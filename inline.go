@@ -79,14 +79,15 @@ func (v *visit) between(rw http.ResponseWriter, req *http.Request, o *offer) *se
 }
 
 // finish lets go of a session's connections, if there are any, waits for next, and panics if it
-// has. Whatever that still has to say upstream it has a while to.
+// has. Once next has passed on all that it was given its request is cancelled, for which a proxy
+// closes the upstream's connection.
 func (t *takeover) finish() {
 	defer t.cancel()
 	if t.service != nil {
 		t.service.close()
 		_ = t.client.Close()
-		linger := time.AfterFunc(lingerTimeout, t.cancel)
-		defer linger.Stop()
+		<-t.service.flushed
+		t.cancel()
 	}
 	await(t.next)
 }
