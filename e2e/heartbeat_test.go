@@ -201,12 +201,13 @@ func pongTaken(t *testing.T, j *joined, end string) {
 }
 
 // TestPingWaitsForFrame has a frame stop in the middle for several intervals, for so short that the gateway is still busy
-// with it, or for so long that it turns to other things: no ping comes before its end, and one does right after it.
+// with it, or for so long that it turns to other things, which it does four times a writeTimeout: no ping comes before its
+// end, and one does right after it.
 func TestPingWaitsForFrame(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			for _, size := range []int{500, 5000, 300000} {
-				for name, writeTimeout := range map[string]string{"busy": "30s", "turned": (beat / 2).String()} {
+				for name, writeTimeout := range map[string]string{"busy": "30s", "turned": (4 * beat).String()} {
 					t.Run(fmt.Sprint(name, " to ", end, " of ", size), func(t *testing.T) {
 						j := newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end, "writeTimeout": writeTimeout}).join(t)
 						near, far := j.from(end)
