@@ -10,23 +10,12 @@ import (
 	"time"
 )
 
-// Sizes of a direction's buffer in bytes. An idle session keeps the small one; the
-// large one is lent from a pool to a pump whose read fills the small one, and goes
-// back at the next tick.
-const (
-	smallBuffer = 1 << 10
-	largeBuffer = 32 << 10
-)
-
 // A flood of tiny frames is read in small pieces, and others have their turn after each: a large
 // one would keep a processor for as long as the scheduler lets it, some 10 ms.
 const (
 	denseFrame   = 16                     // bytes, headers included, below which frames are tiny
 	discardPause = 250 * time.Millisecond // after each large buffer of them that is discarded
 )
-
-// largeBuffers holds *[]byte of largeBuffer bytes.
-var largeBuffers sync.Pool
 
 // flow is one direction of a session. What is not said to be shared belongs to its pump,
 // and after the session to the record.
@@ -348,37 +337,6 @@ func bulk(f *flow) (readErr, writeErr error) {
 		return nil, err
 	}
 	return err, nil
-}
-
-// grow gives f a large buffer.
-func grow(f *flow) []byte {
-	if f.lent == nil {
-		f.lent = borrow()
-		copy(*f.lent, f.buf[:f.held])
-		f.buf = *f.lent
-	}
-	return f.buf
-}
-
-// borrow takes a large buffer from the pool, or a new one.
-func borrow() *[]byte {
-	if pooled := largeBuffers.Get(); pooled != nil {
-		return pooled.(*[]byte)
-	}
-	fresh := make([]byte, largeBuffer)
-	return &fresh
-}
-
-// restore gives a large buffer back. What is held goes along: it is at most a
-// control frame.
-func restore(f *flow) {
-	if f.lent == nil {
-		return
-	}
-	copy(f.small, f.buf[:f.held])
-	f.buf = f.small
-	largeBuffers.Put(f.lent)
-	f.lent = nil
 }
 
 // bidFarewell brings the frame that is being passed on to its end and sends our
