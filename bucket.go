@@ -2,10 +2,16 @@ package wsfw
 
 import "time"
 
-// bucket bounds the rate of a client's messages: a token bucket that is looked at once a
-// chunk. Times count from the session's start.
+// sharing is into how many shares a full bucket is divided: it is looked at again when one has
+// been used up, for a look costs an interpreted clock. After a pause up to a share of what came
+// before it may pass beside a full bucket.
+const sharing = 16
+
+// bucket bounds the rate of a client's messages: a token bucket that is looked at now and
+// then. Times count from the session's start.
 type bucket struct {
 	rate, depth float64 // tokens a second, and at most
+	share       int     // of the tokens, that are given out together
 	tokens      float64 // at a time,
 	at          time.Duration
 	counted     int64 // and messages until then
@@ -16,12 +22,13 @@ func newBucket(l *limits) *bucket {
 	if l.messageRate <= 0 {
 		return nil
 	}
-	return &bucket{rate: l.messageRate, depth: l.messageBurst, tokens: l.messageBurst}
+	return &bucket{rate: l.messageRate, depth: l.messageBurst, share: int(l.messageBurst / sharing), tokens: l.messageBurst}
 }
 
-// refill sets the ceiling of t's messages, and returns how many may come until it is reached.
+// refill sets the ceiling of t's messages so that, if there are tokens for that, as many may
+// come as are needed and a share besides, and returns how many may come until it is reached.
 // A message takes its token when it ends, but has to find it there when it begins.
-func refill(t *track, now time.Duration) int {
+func refill(t *track, needed int, now time.Duration) int {
 	b := t.bucket
 	b.tokens += (now-b.at).Seconds()*b.rate - float64(t.messages-b.counted)
 	if b.tokens > b.depth {
@@ -29,7 +36,10 @@ func refill(t *track, now time.Duration) int {
 	}
 	b.at = now
 	b.counted = t.messages
-	whole := int64(b.tokens)
-	t.ceiling = t.messages + whole
-	return int(whole)
+	given := int(b.tokens)
+	if given > needed+b.share {
+		given = needed + b.share
+	}
+	t.ceiling = t.messages + int64(given)
+	return given
 }

@@ -23,13 +23,17 @@ func TestBucket(t *testing.T) {
 		{2 * time.Hour, 0, 1},
 	}
 	for i, s := range steps {
-		if got := refill(track, s.at); got != s.want {
+		if got := refill(track, 10, s.at); got != s.want {
 			t.Errorf("step %d: %d messages may come, want %d", i, got, s.want)
 		}
 		if ceiling := track.messages + int64(s.want); track.ceiling != ceiling {
 			t.Errorf("step %d: the ceiling is %d, want %d", i, track.ceiling, ceiling)
 		}
 		track.messages += s.sent
+	}
+	track.bucket = newBucket(&limits{messageRate: 100, messageBurst: 160})
+	if got := refill(track, 3, 0); got != 13 {
+		t.Errorf("%d messages may come, want the 3 that are needed and a share of 10", got)
 	}
 	if newBucket(&limits{}) != nil {
 		t.Error("there is a bucket without a rate")

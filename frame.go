@@ -85,6 +85,9 @@ type track struct {
 	masked bool   // whether frames must be masked: yes from a client (RFC 6455 section 5.1)
 	judged bool   // whether what breaks the rules is a fault
 
+	strides [][]int // of the messages that may come next and go on unseen
+	between [][]int // of rules: those between two messages
+
 	left int // payload bytes of the current data frame that are still to come
 
 	maxFrame   int      // longest payload of a data frame, at most
@@ -109,10 +112,15 @@ type track struct {
 
 // newTrack starts a track at a frame boundary, between two messages.
 func newTrack(rules *grammar, masked bool) *track {
-	return &track{
-		rules: rules, table: rules.between, masked: masked, judged: rules != lax,
+	t := &track{
+		rules: rules, table: rules.between, masked: masked, judged: rules != lax, between: rules.strides,
 		maxFrame: maxFrame, maxMessage: unlimited, ceiling: unlimited,
 	}
+	if masked {
+		t.between = rules.maskedStrides
+	}
+	t.strides = t.between
+	return t
 }
 
 // bound has the track keep the limits on sizes, and check text where its rules ask for that.
@@ -122,6 +130,10 @@ func (t *track) bound(l *limits) {
 	}
 	if l.maxMessageSize > 0 {
 		t.maxMessage = l.maxMessageSize
+	}
+	if t.maxFrame < 125 || t.maxMessage < 125 {
+		t.between = noStrides
+		t.strides = noStrides
 	}
 	if t.rules == plainText || t.rules == compressedText {
 		t.speller = &speller{}
@@ -235,6 +247,7 @@ func enter(t *track, class byte, length int, text bool) {
 		t.messages++
 	case classStart:
 		t.table = t.rules.within
+		t.strides = noStrides
 		if text {
 			t.table = t.rules.withinText
 		}
@@ -243,6 +256,7 @@ func enter(t *track, class byte, length int, text bool) {
 		t.message += length
 	case classEnd:
 		t.table = t.rules.between
+		t.strides = t.between
 		t.messages++
 		t.message = 0
 	}

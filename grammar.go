@@ -20,7 +20,24 @@ const (
 // a look-up, since an interpreted comparison costs as much as an interpreted index.
 type grammar struct {
 	between, within, withinText []byte
+
+	// How long a frame is that starts with two bytes, where it is a message of its own that may
+	// go on unseen: 0 where it is not, extended16 where a length of 16 bits follows. For an
+	// unmasked direction and a masked one.
+	strides, maskedStrides [][]int
 }
+
+// extended16 is the stride of a frame whose length stands behind these two bytes.
+const extended16 = 1
+
+// Rows of strides: of the first bytes that are no message, and of those that are.
+var (
+	noStride     = make([]int, 256)
+	stride       = newStrides(0, 2)
+	maskedStride = newStrides(maskBit, 2+maskSize)
+
+	noStrides = strideTable(nil, nil)
+)
 
 // The grammars that a session may be under. compressed allows RSV1 on the first
 // frame of a message (RFC 7692 section 6); extended allows every reserved bit, for
@@ -50,7 +67,37 @@ func newGrammar(rsv byte, isLax bool) *grammar {
 			g.within[i] = relaxed(g.within[i])
 		}
 	}
+	return measured(g)
+}
+
+// newStrides is the row for a message whose second header byte has these bits beside the
+// length, and whose header has that many bytes.
+func newStrides(bits, header int) []int {
+	row := make([]int, 256)
+	for length := 0; length < 126; length++ {
+		row[bits+length] = header + length
+	}
+	row[bits+126] = extended16
+	return row
+}
+
+// measured is g with its strides.
+func measured(g *grammar) *grammar {
+	g.strides = strideTable(g.between, stride)
+	g.maskedStrides = strideTable(g.between, maskedStride)
 	return g
+}
+
+// strideTable has row for each first byte that is a message by these classes.
+func strideTable(classes []byte, row []int) [][]int {
+	table := make([][]int, 256)
+	for i := range table {
+		table[i] = noStride
+		if i < len(classes) && classes[i] == classWhole {
+			table[i] = row
+		}
+	}
+	return table
 }
 
 // spelled is g with the frames of uncompressed text messages marked as such.
@@ -62,7 +109,7 @@ func spelled(g *grammar) *grammar {
 	for _, first := range []byte{opContinuation, finBit | opContinuation} {
 		marked.withinText[first] += classText
 	}
-	return marked
+	return measured(marked)
 }
 
 // relaxed turns an illegal class into one that can be walked over.

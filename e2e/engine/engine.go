@@ -77,6 +77,10 @@ type Surroundings struct {
 
 	// Plugins are the sources of further plugins, each one file, by package name. They need [Setup.Dedicated].
 	Plugins map[string]string
+
+	// NoProfiles leaves /debug/pprof out, for whose sake Traefik samples each time that a goroutine blocks. It needs
+	// [Setup.Dedicated].
+	NoProfiles bool
 }
 
 // TwinPath is the path of a gateway's second router.

@@ -168,7 +168,7 @@ func (p *Process) static(api string, around Surroundings) object {
 	static := object{
 		"global":       object{"checkNewVersion": false, "sendAnonymousUsage": false},
 		"log":          object{"level": level},
-		"api":          object{"insecure": true, "debug": true},
+		"api":          object{"insecure": true, "debug": !around.NoProfiles},
 		"ping":         object{"manualRouting": true},
 		"entryPoints":  entryPoints,
 		"experimental": object{"localPlugins": object{"wsfw": object{"moduleName": modulePath}}},

@@ -4,7 +4,7 @@ package engine
 // the process, which the caller stops. Without a configuration the router has no middleware: that is Traefik by itself.
 func Run(s Setup) (addr string, p *Process, err error) {
 	e := &traefik{log: newLog(), binary: Binary}
-	p, ep, err := e.grow(Setup{Host: loopback}, 1)
+	p, ep, err := e.grow(Setup{Host: loopback, Traefik: s.Traefik}, 1)
 	if err != nil {
 		return "", nil, err
 	}
