@@ -17,12 +17,13 @@ type bucket struct {
 	counted     int64 // and messages until then
 }
 
-// newBucket is a full one, nil where no rate is set.
-func newBucket(l *limits) *bucket {
+// meter bounds the rate of t's messages by a full bucket, if a rate is set.
+func meter(t *track, l *limits) {
 	if l.messageRate <= 0 {
-		return nil
+		return
 	}
-	return &bucket{rate: l.messageRate, depth: l.messageBurst, share: int(l.messageBurst / sharing), tokens: l.messageBurst}
+	t.bucket = &bucket{rate: l.messageRate, depth: l.messageBurst, share: int(l.messageBurst / sharing), tokens: l.messageBurst}
+	t.ceiling = 0
 }
 
 // refill sets the ceiling of t's messages so that, if there are tokens for that, as many may

@@ -7,7 +7,7 @@ import (
 
 func TestBucket(t *testing.T) {
 	track := newTrack(plain, true)
-	track.bucket = newBucket(&limits{messageRate: 2, messageBurst: 5})
+	meter(track, &limits{messageRate: 2, messageBurst: 5})
 	steps := []struct {
 		at   time.Duration
 		sent int64 // messages, after that
@@ -31,12 +31,15 @@ func TestBucket(t *testing.T) {
 		}
 		track.messages += s.sent
 	}
-	track.bucket = newBucket(&limits{messageRate: 100, messageBurst: 160})
+	meter(track, &limits{messageRate: 100, messageBurst: 160})
+	track.messages = 0
 	if got := refill(track, 3, 0); got != 13 {
 		t.Errorf("%d messages may come, want the 3 that are needed and a share of 10", got)
 	}
-	if newBucket(&limits{}) != nil {
-		t.Error("there is a bucket without a rate")
+	unmetered := newTrack(plain, true)
+	meter(unmetered, &limits{})
+	if unmetered.bucket != nil || unmetered.ceiling != unlimited {
+		t.Error("messages are bounded without a rate")
 	}
 }
 

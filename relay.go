@@ -198,7 +198,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 	buf, held := f.buf, f.held
 	room := len(buf)
 	var failed error
-	var at, count, last, step, budget, whole, passed int
+	var at, count, step, budget, whole, passed int
 	for {
 		if n > 0 {
 			n += held
@@ -314,6 +314,8 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 			continue
 		}
 
+		// A header that is not complete, with what is left of earlier ones behind it, spells a
+		// frame that does not end with the chunk.
 		into, strides := buf[:room], t.strides
 		budget = int(t.ceiling - t.messages)
 		whole, passed = budget, 0
@@ -321,11 +323,10 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 		for err == nil && n > 0 && n < room {
 			at = 0
 			count = 0
-			last = n - 1
-			for at < last {
+			for at < n {
 				step = strides[buf[at]][buf[at+1]]
 				if step < 2 {
-					if step == 0 || at+3 > last {
+					if step == 0 || at+3 >= n {
 						break
 					}
 					step = int(buf[at+2])<<8 | int(buf[at+3])

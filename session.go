@@ -78,7 +78,7 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 		f.started = s.started
 		f.track.bound(s.limits)
 	}
-	s.toUpstream.track.bucket = newBucket(s.limits)
+	meter(s.toUpstream.track, s.limits)
 	client.back, upstream.back = upstream, client
 	if s.pingInterval > 0 && s.pingClient {
 		s.expectPongs(s.toUpstream)

@@ -1,0 +1,74 @@
+package wsfw
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"testing"
+)
+
+// TestRelayJudgesMessagesOfOneFrame has relay pass messages of one frame each on in its inner
+// loop, and come to one that has to be left to the outer loop there.
+func TestRelayJudgesMessagesOfOneFrame(t *testing.T) {
+	short := frame(0x82, make([]byte, 3), true)
+	medium := frame(0x82, bytes.Repeat([]byte{0xff}, 200), true)
+	long := frame(0x82, make([]byte, 300), true)
+	notMinimal := join([]byte{0x82, 0xfe, 0, 100, 0, 0, 0, 0}, make([]byte, 100))
+	cases := []struct {
+		name     string
+		chunks   [][]byte
+		passed   []byte
+		messages int64
+		fault    *fault
+	}{
+		{"one after the other", [][]byte{short, medium, short}, join(short, medium, short), 3, nil},
+		{"several in a chunk", [][]byte{short, join(short, medium, medium), short}, join(short, short, medium, medium, short), 5, nil},
+		{"broken behind the first byte", [][]byte{medium, join(short, medium[:1]), medium[1:]}, join(medium, short, medium), 3, nil},
+		{"broken inside the length", [][]byte{medium, join(short, medium[:3]), medium[3:]}, join(medium, short, medium), 3, nil},
+		{"broken inside the payload", [][]byte{medium, join(short, medium[:99]), medium[99:]}, join(medium, short, medium), 3, nil},
+		{"length not minimal", [][]byte{short, join(short, notMinimal)}, join(short, short), 2, errLength},
+		{"too long", [][]byte{short, join(short, long)}, join(short, short), 2, errFrame},
+		{"not masked", [][]byte{short, join(short, frame(0x82, nil, false))}, join(short, short), 2, errUnmasked},
+		{"too many", [][]byte{short, short, short, short, join(short, short, short)}, bytes.Repeat(short, 6), 6, errRate},
+		{"too many of them long", [][]byte{medium, medium, medium, join(short, short, medium, short)}, join(medium, medium, medium, short, short, medium), 6, errRate},
+	}
+	for _, c := range cases {
+		bounds := &limits{maxFrameSize: 256}
+		if c.fault == errRate {
+			bounds.messageRate, bounds.messageBurst = 1e-6, 6
+		}
+		passed, f := relayed(c.chunks, bounds)
+		if !bytes.Equal(passed, c.passed) {
+			t.Errorf("%s: %d bytes were passed on, want %d", c.name, len(passed), len(c.passed))
+		}
+		if f.track.messages != c.messages || f.track.frames != c.messages || f.bytes != int64(len(c.passed)) {
+			t.Errorf("%s: %+v was counted, want %d messages", c.name, f.traffic(), c.messages)
+		}
+		if f.track.fault != c.fault {
+			t.Errorf("%s: fault %v, want %v", c.name, f.track.fault, c.fault)
+		}
+	}
+}
+
+// relayed is what relay passes on of a client's chunks, each of which comes by itself.
+func relayed(chunks [][]byte, l *limits) ([]byte, *flow) {
+	client, source := net.Pipe()
+	destination, upstream := net.Pipe()
+	f := newFlow(newSide(clientSide, source, nil), newSide(upstreamSide, destination, nil), plain, true)
+	f.track.bound(l)
+	meter(f.track, l)
+	f.buf = make([]byte, smallBuffer)
+	go func() {
+		for _, chunk := range chunks {
+			_, _ = client.Write(chunk)
+		}
+		_ = client.Close()
+	}()
+	go func() {
+		_, _ = relay(f, 0, nil)
+		_ = source.Close()
+		_ = destination.Close()
+	}()
+	passed, _ := io.ReadAll(upstream)
+	return passed, f
+}
