@@ -426,6 +426,13 @@ func readOn(f *flow, buf []byte) (int, error) {
 // discard reads and drops what still comes from a side that may say nothing more, to
 // its end of stream, and notes its close frame.
 func (s *session) discard(f *flow) {
+	if f.track.closing != nil {
+		for {
+			if n, err := readOn(f, f.buf); err != nil && n == 0 {
+				return
+			}
+		}
+	}
 	_ = grow(f) // whoever is in full flow is to be heard out before closeTimeout
 	rest := newTrack(lax, f.track.masked)
 	rest.left = f.track.left

@@ -87,6 +87,9 @@ func asksUpgrade(header http.Header) bool {
 // hasToken looks for token, in any case, in a comma-separated list that may be
 // spread over several header lines.
 func hasToken(values []string, token string) bool {
+	if len(values) == 1 && strings.EqualFold(values[0], token) {
+		return true // as almost all say it
+	}
 	for _, value := range values {
 		for _, item := range strings.Split(value, ",") {
 			if strings.EqualFold(strings.TrimSpace(item), token) {
@@ -353,17 +356,20 @@ func writeSpelled(b *bytes.Buffer, header http.Header, name, spelled string) {
 
 // hopByHop are the headers that concern one connection only (RFC 9110 section
 // 7.6.1), beside those that Connection names.
-var hopByHop = []string{
-	"Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate",
-	"Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding",
+var hopByHop = map[string]bool{
+	"Connection": true, "Upgrade": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true,
+	"Proxy-Authorization": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
 }
 
 // copyEndToEnd adds the end-to-end headers of src to dst. Those that dst has already
 // are replaced, but for cookies.
 func copyEndToEnd(dst, src http.Header) {
-	named := listItems(src["Connection"])
+	named := src["Connection"]
+	if len(named) == 1 && strings.EqualFold(named[0], "Upgrade") {
+		named = nil // that is hop by hop anyway
+	}
 	for name, values := range src {
-		if contains(hopByHop, name) || hasToken(named, name) {
+		if hopByHop[name] || named != nil && hasToken(named, name) {
 			continue
 		}
 		if name == "Set-Cookie" {

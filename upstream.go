@@ -266,6 +266,9 @@ func verify(answer http.Header, key string, o *offer) error {
 	if accepts := answer[acceptHeader]; len(accepts) != 1 || accepts[0] != acceptFor(key) {
 		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	}
+	if len(answer[protocolHeader]) == 0 && len(answer[extensionsHeader]) == 0 {
+		return nil
+	}
 	protocols := listItems(answer[protocolHeader])
 	if len(protocols) > 1 || len(protocols) == 1 && !contains(o.protocols, protocols[0]) {
 		return errors.New("the subprotocol was not offered")
@@ -292,7 +295,10 @@ func extensionNames(extensions []string) []string {
 // grammarOf is the grammar that negotiated extensions give frames. Where text is to be checked,
 // that of an extension which wsfw does not know is exempt, as compressed text is.
 func grammarOf(answer http.Header, checkText bool) *grammar {
-	names := extensionNames(listItems(answer[extensionsHeader]))
+	var names []string
+	if len(answer[extensionsHeader]) > 0 {
+		names = extensionNames(listItems(answer[extensionsHeader]))
+	}
 	if len(names) == 0 && checkText {
 		return plainText
 	}
