@@ -1,16 +1,22 @@
 package main
 
 import (
-	_ "embed" // for the page
+	"embed"
 	"encoding/json"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-//go:embed page.html
-var page []byte
+// files is the page: its text, style and scripts.
+//
+//go:embed page
+var files embed.FS
+
+// policy keeps the page to what its host serves.
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:"
 
 // host serves the page and what the page asks for.
 type host struct {
@@ -22,10 +28,13 @@ type host struct {
 func newHost(d *demo, lines *journal, routes http.Handler) http.Handler {
 	h := &host{demo: d, lines: lines}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", h.page)
+	mux.Handle("GET /", pages())
 	mux.HandleFunc("GET /scenarios", h.scenarios)
 	mux.HandleFunc("GET /lines", h.after)
 	mux.HandleFunc("GET /probe", h.probe)
+	mux.HandleFunc("GET /acts", h.about)
+	mux.HandleFunc("GET /live", h.watch)
+	mux.HandleFunc("POST /live/{session}/{side}/{act}", h.perform)
 	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		if routes != nil && strings.HasPrefix(req.URL.Path, routePrefix) {
 			routes.ServeHTTP(rw, req)
@@ -35,11 +44,18 @@ func newHost(d *demo, lines *journal, routes http.Handler) http.Handler {
 	})
 }
 
-func (h *host) page(rw http.ResponseWriter, _ *http.Request) {
-	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
-	rw.Header().Set("Cache-Control", "no-store")
-	rw.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:")
-	_, _ = rw.Write(page)
+// pages serves the files.
+func pages() http.Handler {
+	root, err := fs.Sub(files, "page")
+	if err != nil {
+		panic(err) // the name is a constant
+	}
+	server := http.FileServerFS(root)
+	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		rw.Header().Set("Cache-Control", "no-store")
+		rw.Header().Set("Content-Security-Policy", policy)
+		server.ServeHTTP(rw, req)
+	})
 }
 
 func (h *host) scenarios(rw http.ResponseWriter, _ *http.Request) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,10 +25,11 @@ type journal struct {
 	mu      sync.Mutex
 	last    int
 	entries map[string][]entry // by middleware
+	news    chan struct{}      // closed at the next line
 }
 
 func newJournal() *journal {
-	return &journal{entries: map[string][]entry{}}
+	return &journal{entries: map[string][]entry{}, news: make(chan struct{})}
 }
 
 // after returns what the middleware of that name wrote after a number, and the number of the newest line of all.
@@ -41,6 +43,34 @@ func (j *journal) after(name string, number int) ([]entry, int) {
 		}
 	}
 	return found, j.last
+}
+
+// await returns the record of a client's session, once it is there.
+func (j *journal) await(ctx context.Context, name, client string) (json.RawMessage, error) {
+	for {
+		line, news := j.record(name, client)
+		if line != nil {
+			return line, nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// record is the record of a client's session, or nil and what tells of the next line.
+func (j *journal) record(name, client string) (json.RawMessage, <-chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, e := range j.entries[name] {
+		var line struct{ Client, EndedBy string }
+		if json.Unmarshal(e.Line, &line) == nil && line.Client == client && line.EndedBy != "" {
+			return e.Line, nil
+		}
+	}
+	return nil, j.news
 }
 
 // collect sorts the lines of r until it ends: the plugin's are kept, all others go to rest.
@@ -70,6 +100,8 @@ func (j *journal) take(text string) bool {
 	entries := j.entries[name]
 	entries = append(entries, entry{j.last, json.RawMessage(text)})
 	j.entries[name] = entries[max(0, len(entries)-kept):]
+	close(j.news)
+	j.news = make(chan struct{})
 	return true
 }
 

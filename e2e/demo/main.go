@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/wsfw/wsfw/e2e/engine"
@@ -58,6 +59,8 @@ type demo struct {
 	addr      string // of the page and the routes
 	gateway   string // what hosts the plugin, in words
 	scenarios []scenario
+	live      scenario // the route of live sessions
+	stage     *stage
 	failed    <-chan struct{} // closed where the gateway ends by itself; nil for never
 
 	ends []func()
@@ -65,7 +68,7 @@ type demo struct {
 
 // start brings everything up, in the order in which one thing needs the other.
 func start(o options, out io.Writer) (*demo, error) {
-	d := &demo{}
+	d := &demo{stage: newStage()}
 	if err := d.bringUp(o, out); err != nil {
 		d.stop()
 		return nil, err
@@ -83,23 +86,28 @@ func (d *demo) bringUp(o options, out io.Writer) error {
 		return err
 	}
 	d.atEnd(func() { os.RemoveAll(dir) })
-	up, err := startUpstream(dir)
+	up, err := startUpstream(dir, d.stage)
 	if err != nil {
 		return err
 	}
 	d.atEnd(up.stop)
-	d.scenarios = scenarios(up)
+	d.scenarios, d.live = scenarios(up), up.fill(liveRoute)
 	if o.traefik != "" {
 		return d.startTraefik(o, out, root, dir, up)
 	}
 	return d.startEmbedded(o, out, root, up)
 }
 
+// routes are all that have a middleware.
+func (d *demo) routes() []scenario {
+	return append(slices.Clone(d.scenarios), d.live)
+}
+
 // startEmbedded serves the page and the routes from one server.
 func (d *demo) startEmbedded(o options, out io.Writer, root string, up *upstream) error {
 	lines := newJournal()
 	d.atEnd(lines.captureStdout())
-	routes, err := newEmbedded(root, d.scenarios, up)
+	routes, err := newEmbedded(root, d.routes(), up)
 	if err != nil {
 		return err
 	}
@@ -127,7 +135,7 @@ func (d *demo) startTraefik(o options, out io.Writer, root, dir string, up *upst
 	lines := newJournal()
 	d.atEnd(serve(page, newHost(d, lines, nil)).stop)
 	t := &traefik{dir: dir, addr: d.addr, page: page.Addr().String(), service: up.plain.addr}
-	if err := t.start(o.traefik, root, d.scenarios, lines); err != nil {
+	if err := t.start(o.traefik, root, d.routes(), lines); err != nil {
 		return err
 	}
 	d.failed = t.exited

@@ -62,21 +62,32 @@ func (q question) head(addr string) (string, error) {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n", nil
 }
 
-// probe asks the server at addr. A session that comes of it is closed again.
-func probe(addr string, q question) (*answer, error) {
+// send connects to the server at addr and asks. It returns the connection, with probeTimeout to answer, and the
+// request's head.
+func (q question) send(addr string) (net.Conn, string, error) {
 	head, err := q.head(addr)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	conn, err := net.DialTimeout("tcp", addr, probeTimeout)
+	if err != nil {
+		return nil, "", err
+	}
+	conn.SetDeadline(time.Now().Add(probeTimeout))
+	if _, err := io.WriteString(conn, head); err != nil {
+		conn.Close()
+		return nil, "", err
+	}
+	return conn, head, nil
+}
+
+// probe asks the server at addr. A session that comes of it is closed again.
+func probe(addr string, q question) (*answer, error) {
+	conn, head, err := q.send(addr)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(probeTimeout))
-	if _, err := io.WriteString(conn, head); err != nil {
-		return nil, err
-	}
 	var seen bytes.Buffer
 	resp, err := http.ReadResponse(bufio.NewReader(io.TeeReader(conn, &seen)), nil)
 	if err != nil {

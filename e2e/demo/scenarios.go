@@ -63,16 +63,22 @@ const (
 
 // scenarios is the whole list, with the addresses of the upstream filled in.
 func scenarios(up *upstream) []scenario {
-	fill := strings.NewReplacer(
-		"PLAIN", up.plain.addr, "SECURE", up.secure.addr, "SILENT", up.silent.Addr().String(), "CAFILE", up.caFile)
 	var all []scenario
 	for _, group := range [][]scenario{forwards(), agreements(), refusals(), careful(), bounds(), endings(), leaves()} {
 		all = append(all, group...)
 	}
 	for i := range all {
-		all[i].YAML = fill.Replace(strings.Trim(all[i].YAML, "\n"))
+		all[i] = up.fill(all[i])
 	}
 	return all
+}
+
+// fill puts the upstream's addresses into a scenario.
+func (u *upstream) fill(s scenario) scenario {
+	addresses := strings.NewReplacer(
+		"PLAIN", u.plain.addr, "SECURE", u.secure.addr, "SILENT", u.silent.Addr().String(), "CAFILE", u.caFile)
+	s.YAML = addresses.Replace(strings.Trim(s.YAML, "\n"))
+	return s
 }
 
 func forwards() []scenario {

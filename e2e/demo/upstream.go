@@ -21,8 +21,8 @@ type upstream struct {
 	caFile string
 }
 
-// startUpstream runs the servers; dir takes the certificate.
-func startUpstream(dir string) (*upstream, error) {
+// startUpstream runs the servers; dir takes the certificate, and s the live sessions.
+func startUpstream(dir string, s *stage) (*upstream, error) {
 	certificate, caFile, err := issue(dir)
 	if err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func startUpstream(dir string) (*upstream, error) {
 		}
 	}
 	secured := tls.NewListener(listeners[1], &tls.Config{Certificates: []tls.Certificate{certificate}})
-	handler := upstreamHandler()
+	handler := upstreamHandler(s)
 	return &upstream{
 		plain:  serve(listeners[0], handler),
 		secure: serve(secured, handler),
@@ -53,7 +53,7 @@ func (u *upstream) stop() {
 type behaviour func(conn *websocket.Conn, req *http.Request)
 
 // upstreamHandler has one path for each way to behave.
-func upstreamHandler() http.Handler {
+func upstreamHandler(s *stage) http.Handler {
 	mux := http.NewServeMux()
 	for path, behave := range map[string]behaviour{
 		"/echo":    echo,
@@ -77,6 +77,7 @@ func upstreamHandler() http.Handler {
 		rw.Header().Set("WWW-Authenticate", `Bearer realm="demo"`)
 		http.Error(rw, "The upstream wants a token.", http.StatusUnauthorized)
 	})
+	mux.HandleFunc("/live", s.serveUpstream)
 	mux.HandleFunc(routePrefix, ownService)
 	return mux
 }
