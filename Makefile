@@ -89,7 +89,7 @@ $(PEERS): e2e/peers/package.json e2e/peers/package-lock.json
 	npm --prefix e2e/peers ci --no-audit --no-fund
 	touch $@
 
-# What the suite runs beside Go and Node: network namespaces, and a balancer.
+# What the suite runs beside Go and Node: network namespaces, a balancer, and a browser for the demo's page.
 packages:
-	@command -v ip >/dev/null && command -v haproxy >/dev/null || { \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends iproute2 haproxy; }
+	@command -v ip >/dev/null && command -v haproxy >/dev/null && command -v chromium >/dev/null || { \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends iproute2 haproxy chromium; }

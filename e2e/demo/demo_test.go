@@ -42,8 +42,8 @@ func begin(t *testing.T, o options) *demo {
 	return d
 }
 
-// TestDemo runs the demo on those of its two hosts that are among the suite's engines.
-func TestDemo(t *testing.T) {
+// eachHost runs a test on those of the demo's two hosts that are among the suite's engines.
+func eachHost(t *testing.T, test func(t *testing.T, d *demo)) {
 	for _, e := range engine.All() {
 		o := options{listen: "127.0.0.1:0"}
 		switch e.Name() {
@@ -56,21 +56,25 @@ func TestDemo(t *testing.T) {
 			}
 			o.traefik = binary
 		}
-		t.Run(e.Name(), func(t *testing.T) {
-			d := begin(t, o)
-			t.Run("group", func(t *testing.T) {
-				checkAll(t, d)
-				checkActs(t, d)
-				t.Run("heartbeat", func(t *testing.T) {
-					t.Parallel()
-					checkHeartbeat(t, d)
-				})
-			})
-		})
+		t.Run(e.Name(), func(t *testing.T) { test(t, begin(t, o)) })
 	}
 }
 
-// checkAll holds the demo to what its page promises.
+// TestDemo holds the demo to what its page promises.
+func TestDemo(t *testing.T) {
+	eachHost(t, func(t *testing.T, d *demo) {
+		t.Run("group", func(t *testing.T) {
+			checkAll(t, d)
+			checkActs(t, d)
+			t.Run("heartbeat", func(t *testing.T) {
+				t.Parallel()
+				checkHeartbeat(t, d)
+			})
+		})
+	})
+}
+
+// checkAll runs the scenarios.
 func checkAll(t *testing.T, d *demo) {
 	for _, s := range d.scenarios {
 		t.Run(s.ID, func(t *testing.T) {

@@ -1,50 +1,18 @@
-"use strict";
-const $ = id => document.getElementById(id);
-const meanings = {
-  101: "Switching Protocols", 200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 426: "Upgrade Required",
-  502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout", 1000: "normal closure", 1001: "going away", 1002: "protocol error", 1003: "unsupported data",
-  1005: "closed without a code", 1006: "no close frame came", 1007: "invalid data", 1008: "policy violation", 1009: "message too big",
-  1011: "internal error", 1012: "service restart", 1014: "bad gateway",
-};
-const maxRows = 300;
+// Scenarios: one route each, used from the browser itself.
+import {$, bytes, card, make, meaning, meanings, ms, pause, query, Rows} from "./parts.js";
+
 let prefix = "/ws/", scenarios = [], current = null;
 let visit = null; // the connection on show: {socket, opened, sent, status, code, ...}
 
-// Elements and texts. Nothing that came over the wire is ever read as HTML.
-function make(tag, text, cls) {
-  const e = document.createElement(tag);
-  if (text !== undefined) e.textContent = text;
-  if (cls) e.className = cls;
-  return e;
-}
-function bytes(n) {
-  return n < 1024 ? n + " B" : n < 1 << 20 ? +(n / 1024).toFixed(1) + " KiB" : +(n / (1 << 20)).toFixed(1) + " MiB";
-}
-function ms(t) { return (t < 10 ? t.toFixed(1) : Math.round(t)) + " ms"; }
 const expected = s => s.expect.status === 101 ? s.expect.code : s.expect.status;
-const pause = t => new Promise(done => setTimeout(done, t));
-const query = (path, values) => fetch(path + "?" + new URLSearchParams(values));
-
-// The log. Rows are gathered and put in once a frame of the screen, for bursts.
-let rows = [], due = false;
+const rows = new Rows($("log"));
 function log(kind, text, facts = "") {
-  rows.push([kind, text, facts, new Date()]);
-  if (due) return;
-  due = true;
-  requestAnimationFrame(() => {
-    due = false;
-    const list = $("log"), stuck = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-    for (const [kind, text, facts, at] of rows.splice(0).slice(-maxRows)) {
-      const li = make("li", undefined, kind);
-      const time = make("time", at.toTimeString().slice(0, 8) + "." + String(at.getMilliseconds()).padStart(3, "0"));
-      const mark = make("span", {out: "↑", in: "↓", note: "·"}[kind], "mark");
-      mark.setAttribute("aria-label", {out: "sent", in: "received", note: "event"}[kind]);
-      li.append(time, mark, make("span", text.length > 2000 ? text.slice(0, 2000) + "…" : text, "text"), make("span", facts, "facts"));
-      list.append(li);
-    }
-    while (list.children.length > maxRows) list.firstChild.remove();
-    if (stuck) list.scrollTop = list.scrollHeight;
-  });
+  const li = make("li", undefined, kind), now = new Date();
+  const mark = make("span", {out: "↑", in: "↓", note: "·"}[kind], "mark");
+  mark.setAttribute("aria-label", {out: "sent", in: "received", note: "event"}[kind]);
+  li.append(make("time", now.toTimeString().slice(0, 8) + "." + String(now.getMilliseconds()).padStart(3, "0")), mark,
+    make("span", text.length > 2000 ? text.slice(0, 2000) + "…" : text, "text"), make("span", facts, "facts"));
+  rows.add(li);
 }
 function pulse(way) {
   const wire = $("wire");
@@ -67,7 +35,7 @@ function show(state, big, means = "", reason = "", verdict = "") {
 function conclude(v, code, reason) {
   const s = v.scenario, kept = v.status === s.expect.status && (v.status !== 101 || code === s.expect.code);
   const verdict = kept ? "As this scenario promises." : "This scenario promises " + expected(s) + (s.id === current.id && v.changed ? "; you have changed something." : ".");
-  const means = meanings[code] || (code >= 4000 ? "the application's own code" : "");
+  const means = meaning(code);
   v.kept = kept;
   mark(s, kept || v.changed ? "kept" : "missed", kept);
   if (v === visit) show(kept || v.changed ? "kept" : "missed", code, means, reason, verdict);
@@ -207,29 +175,11 @@ async function showLines(v) {
   }
   $("lines").replaceChildren(make("p", "Nothing: there was no session of wsfw's, and nothing to complain of.", "soft"));
 }
-function card(line) {
-  const box = make("div"), dl = make("dl");
-  const some = (n, what) => n + " " + what + (n === 1 ? "" : "s");
-  const flow = t => some(t.messages, "message") + ", " + some(t.frames, "frame") + ", " + bytes(t.bytes) + " on the wire";
-  const facts = line.endedBy === undefined ? {what: line.msg, why: line.error} : {
-    "ended by": line.endedBy, code: (line.code ?? "none") + (line.reason ? " " + line.reason : ""), lasted: line.duration + " s",
-    "from client": flow(line.fromClient), "from upstream": flow(line.fromUpstream),
-  };
-  for (const [side, h] of Object.entries(line.heartbeat ?? {}))
-    facts["heartbeat of " + side] = some(h.pings, "ping") + ", " + some(h.pongs, "pong") + (h.pongs ? ", round trip " + ms(h.rttMin) + " to " + ms(h.rttMax) : "");
-  for (const [name, value] of Object.entries(facts)) dl.append(make("dt", name), make("dd", value));
-  const raw = make("details");
-  raw.append(make("summary", "The line as written"), make("pre", JSON.stringify(line, null, 1)));
-  box.append(dl, raw);
-  return box;
-}
-
 // Scenarios.
 function choose(s) {
   current = s;
   for (const other of scenarios) other.button.toggleAttribute("aria-current", other === s);
   $("pick").lastElementChild.value = s.id;
-  history.replaceState(null, "", "#" + s.id);
   $("title").textContent = s.title;
   $("text").textContent = s.text;
   $("where").textContent = "Options of this route";
@@ -283,13 +233,13 @@ function list() {
     s.button = make("button");
     s.button.type = "button";
     s.button.append(make("span", s.title), make("span", expected(s), "code"));
-    s.button.onclick = () => choose(s);
+    s.button.onclick = () => { choose(s); location.hash = s.id; };
     $("list").append(s.button);
     s.option = make("option", s.label);
     s.option.value = s.id;
     options.append(s.option);
   }
-  select.onchange = () => choose(scenarios.find(s => s.id === select.value));
+  select.onchange = () => { location.hash = select.value; };
 }
 
 $("run").onclick = () => { $("suffix").value = current.suffix; $("offer").value = current.offer; run(); };
@@ -309,9 +259,16 @@ $("bye").onsubmit = event => {
     log("note", err.message); // a page may close with 1000 and 3000 to 4999 only
   }
 };
-fetch("scenarios").then(r => r.json()).then(about => {
+
+// start fills the view from what the demo's host tells.
+export function start(about) {
   ({prefix, scenarios} = about);
-  $("gateway").textContent = "hosted by " + about.gateway;
   list();
-  choose(scenarios.find(s => "#" + s.id === location.hash) || scenarios[0]);
-}).catch(err => { $("title").textContent = "The demo's host does not answer."; $("text").textContent = err.message; });
+  choose(scenarios[0]);
+}
+// visitScenario shows the scenario of a name; false where there is none.
+export function visitScenario(id) {
+  const s = scenarios.find(s => s.id === id);
+  if (s && s !== current) choose(s);
+  return s !== undefined;
+}
