@@ -3,11 +3,15 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/traefik/paerser/parser"
+	"github.com/wsfw/wsfw"
 	"github.com/wsfw/wsfw/e2e/engine"
 	"gopkg.in/yaml.v3"
 )
@@ -24,7 +28,7 @@ type routing struct {
 // plugin holds a plugin's options, in the type by which Traefik's label parser knows to leave them as they are.
 type plugin map[string]any
 
-// document is a YAML block of the README: a static or dynamic configuration, or a compose file.
+// document is a YAML block of the documents: a static or dynamic configuration, or a compose file.
 type document struct {
 	routing      `yaml:",inline"`
 	Experimental struct {
@@ -40,8 +44,8 @@ type document struct {
 // fence matches a block of YAML in Markdown.
 var fence = regexp.MustCompile("(?ms)^```yaml$(.*?)^```$")
 
-// documents returns the YAML blocks of a Markdown file in the repository.
-func documents(t *testing.T, name string) []document {
+// read returns a file of the repository.
+func read(t *testing.T, name string) string {
 	t.Helper()
 	root, err := engine.Root()
 	if err != nil {
@@ -51,8 +55,14 @@ func documents(t *testing.T, name string) []document {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(text)
+}
+
+// documents returns the YAML blocks of a Markdown file in the repository.
+func documents(t *testing.T, name string) []document {
+	t.Helper()
 	var docs []document
-	for _, block := range fence.FindAllStringSubmatch(string(text), -1) {
+	for _, block := range fence.FindAllStringSubmatch(read(t, name), -1) {
 		var doc document
 		if err := yaml.Unmarshal([]byte(block[1]), &doc); err != nil {
 			t.Fatalf("%v in%s", err, block[1])
@@ -69,7 +79,7 @@ func (d document) options(t *testing.T) map[string]plugin {
 	for name, middleware := range d.HTTP.Middlewares {
 		found[name] = middleware.Plugin["wsfw"]
 	}
-	for service, s := range d.Services {
+	for _, s := range d.Services {
 		labels := map[string]string{}
 		for _, label := range s.Labels {
 			key, value, _ := strings.Cut(label, "=")
@@ -80,52 +90,133 @@ func (d document) options(t *testing.T) map[string]plugin {
 			t.Fatal(err)
 		}
 		for name, middleware := range r.HTTP.Middlewares {
-			found[service+" "+name+" by label"] = middleware.Plugin["wsfw"]
+			found[name+" by label"] = middleware.Plugin["wsfw"]
 		}
 	}
 	return found
 }
 
-// Every configuration that the README shows must load.
-func TestReadmeLoads(t *testing.T) {
-	docs := documents(t, "README.md")
-	loaded, named := 0, 0
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		for _, doc := range docs {
-			if p, ok := doc.Experimental.Plugins["wsfw"]; ok {
-				named++
-				if p.ModuleName != "github.com/wsfw/wsfw" {
-					t.Errorf("the static configuration names the module %q", p.ModuleName)
+// Every configuration that the documents show must load.
+func TestDocumentsLoad(t *testing.T) {
+	loaded := map[string]bool{}
+	for _, file := range []string{"README.md", "MIGRATION.md"} {
+		docs := documents(t, file)
+		engine.Each(t, func(t *testing.T, e engine.Engine) {
+			for _, doc := range docs {
+				for name, options := range doc.options(t) {
+					loaded[name] = true
+					t.Run(name, func(t *testing.T) {
+						e.Start(t, engine.Setup{Config: options, Next: recorder(t)})
+					})
 				}
 			}
-			for name, options := range doc.options(t) {
-				loaded++
-				t.Run(name, func(t *testing.T) {
-					e.Start(t, engine.Setup{Config: options, Next: recorder(t)})
-				})
+		})
+	}
+	for _, use := range []string{"check", "inline", "forward"} {
+		if !loaded[use] || !loaded[use+" by label"] {
+			t.Errorf("the use %s is not shown both in a file and by labels: found %v", use, loaded)
+		}
+	}
+}
+
+// optionRow matches a row of the README's tables of options: its first cell.
+var optionRow = regexp.MustCompile("(?m)^\\| ((?:\\**`[a-zA-Z.]+`\\**(?:, )?)+) \\|")
+
+// The README's tables must have every option, and no other.
+func TestReadmeOptions(t *testing.T) {
+	text := read(t, "README.md")
+	_, text, _ = strings.Cut(text, "\n## Options\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	var documented []string
+	for _, row := range optionRow.FindAllStringSubmatch(text, -1) {
+		documented = append(documented, strings.FieldsFunc(row[1], func(r rune) bool { return strings.ContainsRune("*`, ", r) })...)
+	}
+	known := optionNames(reflect.TypeFor[wsfw.Config](), "")
+	slices.Sort(documented)
+	slices.Sort(known)
+	if !slices.Equal(documented, known) {
+		t.Errorf("the README has the options\n%v, the plugin\n%v", documented, known)
+	}
+}
+
+// optionNames are the options of a struct and of the structs in it, but not of those in lists.
+func optionNames(structure reflect.Type, prefix string) []string {
+	var names []string
+	for i := range structure.NumField() {
+		field := structure.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case name == "-":
+		case field.Type.Kind() == reflect.Pointer:
+			names = append(names, optionNames(field.Type.Elem(), prefix+name+".")...)
+		default:
+			names = append(names, prefix+name)
+		}
+	}
+	return names
+}
+
+// link matches a link within the documents: its file, if that is another, and its heading, if it names one.
+var link = regexp.MustCompile(`\]\(([A-Za-z./]*)(?:#([a-z-]+))?\)`)
+
+// heading matches a heading.
+var heading = regexp.MustCompile("(?m)^#+ (.*)$")
+
+// Links between the documents must lead to a heading.
+func TestDocumentsLink(t *testing.T) {
+	for _, file := range []string{"README.md", "MIGRATION.md", "CONTRIBUTING.md"} {
+		for _, found := range link.FindAllStringSubmatch(read(t, file), -1) {
+			target := found[1]
+			if target == "" {
+				target = file
+			}
+			text := read(t, target)
+			if anchor := found[2]; anchor != "" && !slices.Contains(anchors(text), anchor) {
+				t.Errorf("%s links to %s#%s, which is not there", file, target, anchor)
 			}
 		}
-	})
-	if engines := len(engine.All()); loaded != 4*engines || named != engines {
-		t.Errorf("found %d middlewares and %d static configurations for %d engines, want 4 and 1 for each", loaded, named, engines)
+	}
+}
+
+// anchors are the names by which the headings of a document are linked to.
+func anchors(text string) []string {
+	var names []string
+	for _, found := range heading.FindAllStringSubmatch(text, -1) {
+		name := strings.Map(func(r rune) rune {
+			if r == ' ' {
+				return '-'
+			}
+			if unicode.IsLetter(r) || unicode.IsDigit(r) || r == '-' {
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, found[1])
+		names = append(names, name)
+	}
+	return names
+}
+
+// The README's static configuration must name the module.
+func TestReadmeNamesModule(t *testing.T) {
+	var modules []string
+	for _, doc := range documents(t, "README.md") {
+		if p, ok := doc.Experimental.Plugins["wsfw"]; ok {
+			modules = append(modules, p.ModuleName)
+		}
+	}
+	if !slices.Equal(modules, []string{"github.com/wsfw/wsfw"}) {
+		t.Errorf("static configurations name the modules %q", modules)
 	}
 }
 
 // The options of the catalog's trial run must load, too.
 func TestManifestLoads(t *testing.T) {
-	root, err := engine.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(root, ".traefik.yml"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := read(t, ".traefik.yml")
 	var manifest struct {
 		DisplayName, Type, Import, Summary string
 		TestData                           map[string]any `yaml:"testData"`
 	}
-	if err := yaml.Unmarshal(text, &manifest); err != nil {
+	if err := yaml.Unmarshal([]byte(text), &manifest); err != nil {
 		t.Fatal(err)
 	}
 	if manifest.Type != "middleware" || manifest.Import != "github.com/wsfw/wsfw" || len(manifest.TestData) == 0 {

@@ -30,8 +30,14 @@ func windows() []window {
 	}
 }
 
-// browse opens the demo's page in Chromium, and fails the test for every error that its scripts throw.
-func browse(t *testing.T, d *demo, w window) context.Context {
+// browser is Chromium with the demo's page.
+type browser struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+// browse opens the page in a window, and fails the test for every error that its scripts throw.
+func browse(t *testing.T, d *demo, w window) *browser {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), browserTimeout)
 	t.Cleanup(cancel)
@@ -40,7 +46,8 @@ func browse(t *testing.T, d *demo, w window) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	do(t, ctx, "starting Chromium")
+	b := &browser{t, ctx}
+	b.do("starting Chromium")
 	err := chromedp.Listen(ctx, func(e any) {
 		if thrown, ok := e.(*runtime.EventExceptionThrown); ok {
 			t.Errorf("the page throws %v", thrown.ExceptionDetails)
@@ -49,39 +56,39 @@ func browse(t *testing.T, d *demo, w window) context.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	do(t, ctx, "opening the page", chromedp.EmulateViewport(w.width, w.height, w.options...), chromedp.Navigate("http://"+d.addr+"/"))
-	return ctx
+	b.do("opening the page", chromedp.EmulateViewport(w.width, w.height, w.options...), chromedp.Navigate("http://"+d.addr+"/"))
+	return b
 }
 
 // do does what a person would do.
-func do(t *testing.T, ctx context.Context, what string, steps ...chromedp.Action[chromedp.Void]) {
-	t.Helper()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		t.Fatalf("%s: %v", what, err)
+func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		b.t.Fatalf("%s: %v", what, err)
 	}
 }
 
 // get reads something off the page.
-func get[T any](t *testing.T, ctx context.Context, what string, read chromedp.Action[T]) T {
-	t.Helper()
-	value, err := chromedp.Run(ctx, read)
+func get[T any](b *browser, what string, read chromedp.Action[T]) T {
+	b.t.Helper()
+	value, err := chromedp.Run(b.ctx, read)
 	if err != nil {
-		t.Fatalf("%s: %v", what, err)
+		b.t.Fatalf("%s: %v", what, err)
 	}
 	return value
 }
 
 // picture leaves a screenshot in the directory that WSFW_PICTURES names.
-func picture(t *testing.T, ctx context.Context, name string) {
-	t.Helper()
-	do(t, ctx, "scrolling up", chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`))
-	png := get(t, ctx, "taking a screenshot", chromedp.FullScreenshot(100))
+func (b *browser) picture(name string) {
+	b.t.Helper()
+	b.do("scrolling up", chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`))
+	png := get(b, "taking a screenshot", chromedp.FullScreenshot(100))
 	dir := os.Getenv("WSFW_PICTURES")
 	if dir == "" {
-		dir = t.TempDir()
+		dir = b.t.TempDir()
 	}
 	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 }
 
@@ -115,65 +122,65 @@ func TestBrowserLive(t *testing.T) {
 	eachHost(t, func(t *testing.T, d *demo) {
 		for _, w := range windows() {
 			t.Run(w.name, func(t *testing.T) {
-				ctx := browse(t, d, w)
-				checkWidth(t, ctx)
-				checkBeats(t, ctx, w)
+				b := browse(t, d, w)
+				b.checkWidth()
+				b.checkBeats(w)
 				for _, a := range acts() {
-					checkButton(t, ctx, a)
+					b.checkButton(a)
 				}
-				checkWidth(t, ctx)
-				picture(t, ctx, w.name+"-over")
+				b.checkWidth()
+				b.picture(w.name + "-over")
 			})
 		}
 	})
 }
 
 // checkBeats wants to see heartbeats, round trips and frames.
-func checkBeats(t *testing.T, ctx context.Context, w window) {
-	t.Helper()
-	do(t, ctx, "connecting", click("begin"), stageIs("open"))
-	do(t, ctx, "waiting for heartbeats", holds(
+func (b *browser) checkBeats(w window) {
+	b.t.Helper()
+	b.do("connecting", click("begin"), stageIs("open"))
+	b.do("waiting for heartbeats", holds(
 		`["client", "upstream"].every(side => / answered/.test(document.getElementById("beats-" + side).textContent)) &&
 		 document.querySelectorAll("#wireLog .ping").length > 8 && / ms/.test(document.getElementById("now").textContent)`))
-	do(t, ctx, "sending a message", chromedp.SetValue(chromedp.ID("words"), "ahoy"), chromedp.SendKeys(chromedp.ID("words"), kb.Enter),
+	b.do("sending a message", chromedp.SetValue(chromedp.ID("words"), "ahoy"), chromedp.SendKeys(chromedp.ID("words"), kb.Enter),
 		holds(`[...document.querySelectorAll("#wireLog .text .text")].filter(e => e.textContent === "ahoy").length >= 4`))
-	picture(t, ctx, w.name+"-open")
-	do(t, ctx, "disconnecting", click("begin"), stageIs("over"))
+	b.picture(w.name + "-open")
+	b.do("disconnecting", click("begin"), stageIs("over"))
 }
 
 // checkButton presses one and compares what comes back with what is promised.
-func checkButton(t *testing.T, ctx context.Context, a act) {
-	t.Helper()
+func (b *browser) checkButton(a act) {
+	b.t.Helper()
 	what := a.Side + ": " + a.Title
-	do(t, ctx, what, click("begin"), stageIs("open"),
+	b.do(what, click("begin"), stageIs("open"),
 		click("act-"+a.Side+"-"+a.ID), stageIs("over"))
 	for _, side := range []string{clientSide, upstreamSide} {
-		if got := get(t, ctx, what, chromedp.Text(chromedp.ID("got-"+side))); got != a.shown(side) {
-			t.Errorf("%s: for the %s the page shows %q, want %q", what, side, got, a.shown(side))
+		if got := get(b, what, chromedp.Text(chromedp.ID("got-"+side))); got != a.shown(side) {
+			b.t.Errorf("%s: for the %s the page shows %q, want %q", what, side, got, a.shown(side))
 		}
 	}
 }
 
 // checkWidth wants nothing that sticks out of the window to the side.
-func checkWidth(t *testing.T, ctx context.Context) {
-	t.Helper()
-	over := get(t, ctx, "measuring", chromedp.Evaluate[float64](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
+func (b *browser) checkWidth() {
+	b.t.Helper()
+	over := get(b, "measuring", chromedp.Evaluate[float64](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
 	if over > 0 {
-		t.Errorf("the page is %v pixels wider than the window", over)
+		b.t.Errorf("the page is %v pixels wider than the window", over)
 	}
 }
 
 // TestBrowserScenarios runs every scenario from the page, as the button does.
 func TestBrowserScenarios(t *testing.T) {
 	eachHost(t, func(t *testing.T, d *demo) {
-		ctx := browse(t, d, windows()[0])
-		do(t, ctx, "running every scenario", chromedp.Click(chromedp.CSS(`#tabs a[href="#scenarios"]`)), click("all"),
+		b := browse(t, d, windows()[0])
+		b.do("running every scenario", chromedp.Click(chromedp.CSS(`#tabs a[href="#scenarios"]`)), click("all"),
 			holds(`/promised/.test(document.getElementById("all").textContent) && !document.getElementById("all").disabled`))
-		missed := get(t, ctx, "reading what came of them",
+		missed := get(b, "reading what came of them",
 			chromedp.Evaluate[string](`[...document.querySelectorAll("#list button:not(.kept)")].map(b => b.textContent).join("; ")`))
 		if missed != "" {
 			t.Errorf("not as promised: %s", missed)
 		}
-		picture(t, ctx, "scenarios")
+		b.picture("scenarios")
 	})
 }
