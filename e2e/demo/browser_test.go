@@ -145,7 +145,8 @@ func (b *browser) checkBeats(w window) {
 	b.do("sending a message", chromedp.SetValue(chromedp.ID("words"), "ahoy"), chromedp.SendKeys(chromedp.ID("words"), kb.Enter),
 		holds(`[...document.querySelectorAll("#wireLog .text .text")].filter(e => e.textContent === "ahoy").length >= 4`))
 	b.picture(w.name + "-open")
-	b.do("disconnecting", click("begin"), stageIs("over"))
+	b.do("disconnecting", click("begin"), stageIs("over"), holds(
+		`["client", "upstream"].every(side => /answered in .* ms/.test(document.getElementById("beats-" + side).textContent))`))
 }
 
 // checkButton presses one and compares what comes back with what is promised.

@@ -5,6 +5,7 @@ const sides = ["client", "upstream"];
 const dots = 12; // on one way at a time
 let source = null;  // of the events of the session on show
 let session = null; // {id, rtt, pings, pongs}
+let acts = [];      // that its ends know
 const rows = new Rows($("wireLog"));
 
 function connect() {
@@ -75,6 +76,8 @@ function left(e) {
   if (!/^\d{4}$/.test($("got-" + e.side).textContent)) got(e.side, "none", "bad", "no close frame", e.text);
 }
 function acted(e) {
+  const act = acts.find(a => a.side === e.side && a.title === e.text);
+  if (act) $("state").textContent = act.text;
   if (e.text === "Stop answering pings") $("node-" + e.side).className = "silent";
   if (e.text === "Vanish" || e.text === "Kill it") {
     $("node-" + e.side).className = "gone";
@@ -83,8 +86,11 @@ function acted(e) {
 }
 function recorded(e) {
   const line = e.line;
+  for (const [side, h] of Object.entries(line.heartbeat ?? {})) {
+    if (h.pongs) $("beats-" + side).textContent = h.pings + " sent, " + h.pongs + " answered in " + ms(h.rttMin) + " to " + ms(h.rttMax);
+  }
   $("record").replaceChildren(card(line));
-  ended("Ended by the " + line.endedBy + " after " + line.duration.toFixed(1) + " s, as the record has it.");
+  ended("Ended by the " + line.endedBy + " after " + (line.duration < 1 ? ms(line.duration * 1000) : line.duration.toFixed(1) + " s") + ", as the record has it.");
 }
 
 // How it looks.
@@ -144,7 +150,8 @@ function button(a) {
 // start fills the view from what the demo's host tells.
 export function start(about) {
   $("liveYaml").textContent = about.yaml;
-  for (const a of about.acts) $("acts-" + a.side).append(button(a));
+  acts = about.acts;
+  for (const a of acts) $("acts-" + a.side).append(button(a));
   $("begin").onclick = () => $("stage").dataset.state === "open" ? perform("client", "leave") : connect();
   $("talk").onsubmit = event => { event.preventDefault(); perform("client", "say", $("words").value); };
   $("quiet").onchange = () => $("wireLog").classList.toggle("quiet", $("quiet").checked);
