@@ -72,7 +72,7 @@ func clientActs() []act {
 		},
 	}, {
 		ID: "flood", Title: "Send too fast",
-		Text:   "40 messages at once, where 20 a second are allowed.",
+		Text:   "Many messages at once, where 20 a second are allowed.",
 		Client: 1008, Upstream: 1001,
 		do: func(e *end) error {
 			return e.send(slices.Repeat([]wire.Frame{wire.Text("too fast")}, flood)...)

@@ -27,7 +27,7 @@ type end struct {
 
 	mu      sync.Mutex // held while a frame is sent
 	conn    net.Conn   // nil before the handshake
-	deaf    bool       // sends nothing more, no pong and no answer to a close
+	silent  bool       // answers nothing more, neither pings nor a close, and sends no pings
 	closing bool       // a close frame has been sent
 	left    bool       // the connection was closed by this end
 	pings   map[string]time.Time
@@ -101,12 +101,12 @@ func (e *end) take(f wire.Frame) bool {
 	return true
 }
 
-// answer sends a frame unless the end is deaf. Where that fails, the next read does, too.
+// answer sends a frame unless the end has fallen silent. Where that fails, the next read does, too.
 func (e *end) answer(f wire.Frame) {
 	e.mu.Lock()
-	deaf := e.deaf
+	silent := e.silent
 	e.mu.Unlock()
-	if !deaf {
+	if !silent {
 		_ = e.send(f)
 	}
 }
@@ -147,7 +147,7 @@ func (e *end) sendAsIs(frames ...wire.Frame) error {
 // there is nobody left to ask.
 func (e *end) ping() bool {
 	e.mu.Lock()
-	if e.conn == nil || e.closing || e.deaf {
+	if e.conn == nil || e.closing || e.silent {
 		e.mu.Unlock()
 		return false
 	}
@@ -169,14 +169,14 @@ func (e *end) roundTrip(token string) float64 {
 	return milliseconds(time.Since(sent))
 }
 
-// fallSilent has the end send nothing more. It keeps reading, so that it sees what comes of that.
+// fallSilent has the end answer nothing more. It keeps reading, so that it sees what comes of that.
 func (e *end) fallSilent() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.conn == nil {
 		return errNotOpen
 	}
-	e.deaf = true
+	e.silent = true
 	return nil
 }
 
