@@ -31,7 +31,7 @@ const (
 var liveRoute = scenario{ID: "live", YAML: `
 upstreamEndpoint: ws://PLAIN/live
 pingInterval: 1s
-pongTimeout: 1s
+pongTimeout: 2s
 maxMessageSize: 64KiB
 messageRate: 20
 validate: utf8
