@@ -52,7 +52,7 @@ type flow struct {
 
 // newFlow makes the direction between two sides whose frames obey rules.
 func newFlow(from, to *side, rules *grammar, masked bool) *flow {
-	f := &flow{from: from, to: to, track: newTrack(rules, masked)}
+	f := &flow{from: from, to: to, track: newTrack(rules, masked), idle: true}
 	f.header = 2
 	if masked {
 		f.mask = maskBit
@@ -72,7 +72,8 @@ func pump(s *session, f *flow) {
 	f.small = make([]byte, smallBuffer)
 	f.buf = f.small
 	f.pen.Lock()
-	for lookUp(s, f) {
+	// There is nothing to look for yet: a pump begins at rest.
+	for begins := true; begins || lookUp(s, f); begins = false {
 		n := 0
 		var err error
 		if f.idle {
@@ -124,7 +125,9 @@ func work(s *session, f *flow, n int, err error) bool {
 		if n > 0 {
 			rouse(s, f)
 		}
-		readErr, writeErr = relay(f, n, err)
+		if !isClose(f, n) {
+			readErr, writeErr = relay(f, n, err)
+		}
 	}
 	if writeErr != nil {
 		s.unwritable(f, writeErr)
@@ -145,6 +148,21 @@ func work(s *session, f *flow, n int, err error) bool {
 		s.endOfStream(f)
 		return false
 	}
+	return true
+}
+
+// isClose takes a close frame that comes by itself after a rest, as most do: without relay and
+// walk, whose many values are as much work as all else at a session's end.
+func isClose(f *flow, n int) bool {
+	if f.held > 0 || f.track.left > 0 || n < 2 || f.buf[0] != finBit|opClose {
+		return false
+	}
+	size := int(f.buf[1]) - f.mask
+	if size > maxControl || n != f.header+size {
+		return false
+	}
+	f.held = n
+	walkClose(f.track, f.buf[:n])
 	return true
 }
 

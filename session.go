@@ -200,15 +200,12 @@ func fail(s *session, r any) {
 // concluded first, for the answer may come before the write returns. Where a close frame
 // of ours is meant for the destination, the source has answered that which it was sent.
 func (s *session) passClose(f *flow) {
-	if farewell := s.farewellTo(f.to); farewell != nil {
+	frame := f.track.closing
+	if farewell := s.takeClose(f.from, f.to, frame); farewell != nil {
 		s.mark(&f.from.closeReceived)
 		s.sendClose(f.to, farewell)
 		return
 	}
-	frame := f.track.closing
-	code, reason := closeStatus(frame)
-	s.conclude(f.from.name, code, reason)
-	s.startClosing()
 	if _, err := f.to.conn.Write(frame); err != nil {
 		s.unwritable(f, err)
 		return
@@ -216,6 +213,22 @@ func (s *session) passClose(f *flow) {
 	f.track.frames++
 	f.bytes += int64(len(frame))
 	s.mark(&f.from.closeReceived, &f.to.closeSent)
+}
+
+// takeClose starts the session's end by the close frame of a side. Where one of ours is meant for
+// the other side, it returns that instead.
+func (s *session) takeClose(from, to *side, frame []byte) (farewell []byte) {
+	code, reason := closeStatus(frame)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to.farewell != nil {
+		return to.farewell
+	}
+	if s.outcome.endedBy == "" {
+		s.outcome = outcome{endedBy: from.name, code: code, reason: reason}
+	}
+	s.setClosing()
+	return nil
 }
 
 // breach answers a fault of f's source: both sides are told, each by the pump to it. But for
@@ -351,25 +364,28 @@ func (s *session) sendClose(x *side, frame []byte) {
 	s.mark(&x.closeSent)
 }
 
-// mark sets flags of sides. It closes the connection of a side that has been parted with,
-// so that no peer has to wait for the other's answer, and ends the session when both sides are settled.
+// mark sets flags of sides. It closes the connection of a side that has been parted with: nothing
+// more will be said to it, and nothing more heard. So no peer has to wait for the other's answer.
+// The session ends when nothing more is expected of either side.
 func (s *session) mark(flags ...*bool) {
 	s.mu.Lock()
 	for _, flag := range flags {
 		*flag = true
 	}
-	byeClient, byeUpstream, waits := s.client.parted(), s.upstream.parted(), s.waits
-	settled := s.client.settled() && s.upstream.settled()
+	c, u, waits := s.client, s.upstream, s.waits
+	byeClient := c.closeSent && (c.closeReceived || c.lost)
+	byeUpstream := u.closeSent && (u.closeReceived || u.lost)
+	settled := (byeClient || c.ended) && (byeUpstream || u.ended)
 	s.mu.Unlock()
 	if settled {
 		s.cut()
 		return
 	}
-	if byeClient && (!waits || !closeWrite(s.client.conn)) {
-		closeQuietly(s.client)
+	if byeClient && (!waits || !closeWrite(c.conn)) {
+		closeQuietly(c)
 	}
 	if byeUpstream {
-		closeQuietly(s.upstream)
+		closeQuietly(u)
 	}
 }
 

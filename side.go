@@ -55,17 +55,6 @@ func newSideOf(name string, conn, source net.Conn, early []byte) *side {
 	return s
 }
 
-// parted reports whether the side has been closed to the end: nothing more will be said to
-// it, and nothing more heard. Needs session.mu.
-func (s *side) parted() bool {
-	return s.closeSent && (s.closeReceived || s.lost)
-}
-
-// settled reports whether nothing more is expected of the side. Needs session.mu.
-func (s *side) settled() bool {
-	return s.ended || s.parted()
-}
-
 // lossFrame tells x that the other side is lost: the upstream's peer goes away, the
 // client's gateway has got no answer (RFC 6455 section 7.4.1 and the IANA registry).
 func lossFrame(x *side, reason string) []byte {
