@@ -12,7 +12,7 @@ PEERS    := e2e/peers/node_modules/.package-lock.json
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080
 
-.PHONY: demo demo-build demo-traefik test e2e soak bench fuzz lint fmt clean packages
+.PHONY: demo demo-build demo-traefik test e2e soak bench bench-quick bench-build fuzz lint fmt clean packages
 
 ## demo: the plugin interpreted in an embedded host, an echo upstream, a page to try it from
 demo: demo-build
@@ -44,10 +44,18 @@ e2e: $(TRAEFIK) $(PEERS) packages
 soak: $(TRAEFIK) $(PEERS) packages
 	cd e2e && WSFW_SOAK=1 go test -count=1 -timeout 4h ./...
 
-## bench: what idle sessions and floods cost, beside Traefik by itself
-bench: $(TRAEFIK)
-	go build -C e2e -buildvcs=auto -o .bin/bench ./bench
+## bench: throughput, latency, memory, idle sessions and floods, beside Traefik by itself
+bench: bench-build
 	e2e/.bin/bench $(BENCHFLAGS)
+
+## bench-quick: the most of that, in less than 3 minutes
+bench-quick: bench-build
+	e2e/.bin/bench -rounds 2 -time 1s -connections 500 -rest 1s \
+		-systems traefik,wsfw,wsfw-all,wsfw-tunnel,wsfw-inline \
+		-workloads ping-pong,pipelined,push,64KiB,handshakes,memory $(BENCHFLAGS)
+
+bench-build: $(TRAEFIK)
+	go build -C e2e -buildvcs=auto -o .bin/bench ./bench
 
 ## fuzz: each fuzzer for FUZZTIME
 # Go's fuzzing may end with "context deadline exceeded" where its time is up (go.dev/issue/75804), so what

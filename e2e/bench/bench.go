@@ -53,6 +53,7 @@ type stage struct {
 	gateway  *gateway
 	clients  *crew
 	upstream *crew
+	direct   string // host:port of the upstream, for peers that go past the gateway
 
 	// profile takes a CPU profile of the gateway where one is asked for. A workload calls it while its peers are
 	// still at it, but not while it measures.
@@ -63,7 +64,8 @@ type stage struct {
 func (b *bench) run(ctx context.Context) error {
 	for round := range b.rounds {
 		for _, w := range b.workloads {
-			for _, s := range b.systems {
+			for i := range b.systems {
+				s := b.systems[(i+round)%len(b.systems)] // who goes first may be worse off
 				if !w.isFor(s) {
 					continue
 				}
@@ -100,7 +102,7 @@ func (b *bench) cell(ctx context.Context, round int, s system, w workload) error
 	profile := func(ctx context.Context) error {
 		return b.profile(ctx, g, fmt.Sprintf("%s-%s-%d.pprof", w.name, s.name, round+1))
 	}
-	found, err := w.run(ctx, &stage{system: s, gateway: g, clients: clients, upstream: upstream, profile: profile})
+	found, err := w.run(ctx, &stage{system: s, gateway: g, clients: clients, upstream: upstream, direct: addr, profile: profile})
 	if err != nil {
 		return err
 	}
@@ -119,7 +121,7 @@ func (b *bench) note(round int, s system, w workload, found []measurement) {
 }
 
 // profileTime is how long a gateway is watched for a CPU profile.
-const profileTime = 30 * time.Second
+const profileTime = 10 * time.Second
 
 // profile writes the gateway's CPU profile into a file of that name, where profiles are asked for.
 func (b *bench) profile(ctx context.Context, g *gateway, name string) error {

@@ -96,7 +96,7 @@ func hosted(t *testing.T, e engine.Engine, name string, pings time.Duration) sys
 		if g.Process != nil {
 			pid = g.Process.Pid
 		}
-		return &gateway{addr: g.Addr, pid: pid, stop: func() {}}, nil
+		return &gateway{addr: g.Addr, pids: []int{pid}, stop: func() {}}, nil
 	}
 	return system{name: name, pings: pings, start: start}
 }

@@ -64,6 +64,28 @@ func (c *crew) converse(ctx context.Context, talk Conversation) (Latency, error)
 	return l, err
 }
 
+// talk has the crew talk from now on.
+func (c *crew) talk(ctx context.Context, t Talk) error {
+	return c.call(ctx, "Peers.Talk", t, &struct{}{})
+}
+
+// push has the crew push to its sessions from now on.
+func (c *crew) push(ctx context.Context, p Push) error {
+	return c.call(ctx, "Peers.Push", p, &struct{}{})
+}
+
+// knock has the crew do handshakes from now on.
+func (c *crew) knock(ctx context.Context, k Knock) error {
+	return c.call(ctx, "Peers.Knock", k, &struct{}{})
+}
+
+// score is what the crew has had since it was last asked.
+func (c *crew) score() (Score, error) {
+	var s Score
+	err := c.peers.Call("Peers.Score", struct{}{}, &s)
+	return s, err
+}
+
 // call waits for a method's result, for as long as ctx lets it.
 func (c *crew) call(ctx context.Context, method string, args, reply any) error {
 	call := c.peers.Go(method, args, reply, make(chan *rpc.Call, 1))

@@ -64,7 +64,7 @@ func (w flood) run(ctx context.Context, s *stage) ([]measurement, error) {
 		return nil, err
 	}
 	defer guest.dismiss()
-	alone, err := guest.converse(ctx, Conversation{Addr: s.gateway.addr, Rate: guestRate, Time: w.alone})
+	alone, err := guest.converse(ctx, Conversation{Addr: s.gateway.addr, Sessions: 1, Rate: guestRate, Time: w.alone})
 	if err != nil {
 		return nil, fmt.Errorf("the guest, alone: %w", err)
 	}
@@ -79,7 +79,7 @@ func (w flood) run(ctx context.Context, s *stage) ([]measurement, error) {
 	if err != nil {
 		return nil, err
 	}
-	highest, err := peak(s.gateway.pid)
+	highest, err := s.gateway.peak()
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (w flood) run(ctx context.Context, s *stage) ([]measurement, error) {
 
 // begin has the clients flood the gateway, and returns when that is in full flow.
 func (w flood) begin(ctx context.Context, s *stage) error {
-	if err := forgetPeak(s.gateway.pid); err != nil {
+	if err := s.gateway.forgetPeak(); err != nil {
 		return err
 	}
 	act := w.act
@@ -121,7 +121,7 @@ func (w flood) watch(ctx context.Context, s *stage, guest *crew) (from, to usage
 	if from, err = s.read(); err != nil {
 		return from, to, l, err
 	}
-	l, err = guest.converse(ctx, Conversation{Addr: s.gateway.addr, Rate: guestRate, Time: w.window})
+	l, err = guest.converse(ctx, Conversation{Addr: s.gateway.addr, Sessions: 1, Rate: guestRate, Time: w.window})
 	if err != nil {
 		return from, to, l, fmt.Errorf("the guest, beside the flood: %w", err)
 	}

@@ -2,15 +2,12 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"time"
 
-	"github.com/gorilla/websocket"
-	"github.com/montanaflynn/stats"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
@@ -20,6 +17,9 @@ const (
 	roleSink    = "sink"    // takes what comes
 	roleAnswers = "answers" // takes empty pings, and sends their pongs
 	roleMute    = "mute"    // never answers the request
+
+	roleReceipts = "receipts" // takes messages, and says so
+	rolePush     = "push"     // sends messages when the bench says so
 )
 
 // Flood is what clients do over and over, without an end.
@@ -126,78 +126,4 @@ func (p *peer) drain(conn net.Conn, ping int) {
 		}
 		owed %= ping
 	}
-}
-
-// echo sends back every message.
-func echo(conn *websocket.Conn) {
-	defer conn.Close()
-	for {
-		kind, message, err := conn.ReadMessage()
-		if err != nil {
-			return
-		}
-		if conn.WriteMessage(kind, message) != nil {
-			return
-		}
-	}
-}
-
-// Conversation is a session of messages that are sent back.
-type Conversation struct {
-	Addr string // host:port of the gateway
-	Rate int    // messages a second
-	Time time.Duration
-}
-
-// Latency is how long round trips took, in milliseconds.
-type Latency struct{ P50, P99 float64 }
-
-// messageSize is what a conversation's messages have of payload, in bytes.
-const messageSize = 64
-
-// Converse carries on a conversation. Each message is due at its time, and its round trip counts from then, whatever
-// held it up: a gateway that stands still makes not one message late, but all that are due meanwhile.
-func (p *Peers) Converse(talk Conversation, l *Latency) error {
-	peer, err := wire.Dial(talk.Addr, roleHeader+": "+roleEcho)
-	if err != nil {
-		return err
-	}
-	defer peer.Close()
-	peer.SetDeadline(time.Now().Add(talk.Time + time.Minute))
-	message := wire.Binary(make([]byte, messageSize))
-	interval := time.Second / time.Duration(talk.Rate)
-	count, start := int(talk.Time/interval), time.Now()
-	due := func(i int) time.Time { return start.Add(time.Duration(i) * interval) }
-	sent := make(chan error, 1)
-	go func() {
-		var err error
-		for i := 0; i < count && err == nil; i++ {
-			time.Sleep(time.Until(due(i)))
-			err = peer.Send(message)
-		}
-		sent <- err
-	}()
-	var took []float64
-	for i := range count {
-		f, err := peer.ReadFrame()
-		if err != nil {
-			return errors.Join(err, peer.Close(), <-sent)
-		}
-		if f.Opcode != wire.OpBinary || len(f.Payload) != messageSize {
-			return fmt.Errorf("message %d is answered by %v", i, f)
-		}
-		took = append(took, time.Since(due(i)).Seconds()*1e3)
-	}
-	if err := <-sent; err != nil {
-		return err
-	}
-	return l.of(took)
-}
-
-// of fills in the percentiles of all round trips.
-func (l *Latency) of(took []float64) error {
-	var errs [2]error
-	l.P50, errs[0] = stats.Percentile(took, 50)
-	l.P99, errs[1] = stats.Percentile(took, 99)
-	return errors.Join(errs[:]...)
 }

@@ -23,6 +23,8 @@ type options struct {
 	profiles  string
 	idle      idle
 	flood     time.Duration
+	time      time.Duration
+	memory    memory
 }
 
 func main() {
@@ -42,6 +44,9 @@ func main() {
 	flag.DurationVar(&o.idle.settle, "settle", 20*time.Second, "idle: time between the opening and the measurement")
 	flag.DurationVar(&o.idle.window, "window", 40*time.Second, "idle: time measured, at least three intervals")
 	flag.DurationVar(&o.flood, "flood", 10*time.Second, "flood-*: time measured")
+	flag.DurationVar(&o.time, "time", 2*time.Second, "all others but memory: time measured")
+	flag.IntVar(&o.memory.sessions, "connections", 5000, "memory: how many sessions")
+	flag.DurationVar(&o.memory.settle, "rest", 5*time.Second, "memory: time that they are left to themselves")
 	flag.Parse()
 	// SIGTERM, too, so that no Traefik and no temporary directory outlives a bench that is killed.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -105,8 +110,9 @@ func (o options) bench() (*bench, error) {
 // chosenWorkloads are those that the options name. Each has systems that it tells something about, unless they are named,
 // too.
 func (o options) chosenWorkloads() ([]workload, error) {
-	pinging := []string{native, "wsfw", "wsfw-pings", "wsfw-pings-limits"}
-	all := []workload{{name: "idle", systems: pinging, run: o.idle.run}}
+	all := o.speeds()
+	pinging := []string{native, "wsfw", "wsfw-pings", "wsfw-all"}
+	all = append(all, workload{name: "idle", systems: pinging, run: o.idle.run})
 	for _, f := range floods(o.flood) {
 		all = append(all, workload{name: "flood-" + f.name, systems: f.systems, run: f.run})
 	}
@@ -116,6 +122,25 @@ func (o options) chosenWorkloads() ([]workload, error) {
 		}
 	}
 	return choose(all, o.workloads, func(w workload) string { return w.name })
+}
+
+// speeds are the workloads that compare the plugin with what is used in its place.
+func (o options) speeds() []workload {
+	gateways := []string{
+		native, "wsfw", "wsfw-all", "wsfw-tunnel", "wsfw-inline",
+	}
+	all := append([]string{direct}, gateways...)
+	s := span{settle: o.time / 4, window: o.time}
+	o.memory.rate = 1000
+	var found []workload
+	for _, t := range talks(s) {
+		found = append(found, workload{name: t.name, systems: all, run: t.run})
+	}
+	return append(found,
+		workload{name: "handshakes", systems: all, run: handshakes{callers: 16, span: s}.run},
+		workload{name: "latency", systems: gateways, run: latency{sessions: 10, rate: 500, window: o.time}.run},
+		workload{name: "memory", systems: gateways, run: o.memory.run},
+	)
 }
 
 // choose picks those of these names, in that order.

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
 )
 
 // usage is what processes have taken of the machine, all times in seconds of one core.
@@ -23,49 +25,106 @@ type usage struct {
 func (s *stage) read() (usage, error) {
 	u := usage{at: time.Now()}
 	var err error
-	if u.gateway, u.resident, err = usedBy(s.gateway.pid); err != nil {
+	if u.gateway, u.resident, err = s.gateway.used(); err != nil {
 		return u, err
 	}
 	for _, c := range []*crew{s.clients, s.upstream} {
-		used, _, err := usedBy(c.pid)
+		used, err := cpuTime(c.pid)
 		if err != nil {
 			return u, err
 		}
 		u.peers += used
 	}
-	if u.bench, _, err = usedBy(os.Getpid()); err != nil {
+	if u.bench, err = cpuTime(os.Getpid()); err != nil {
 		return u, err
 	}
 	u.idle, err = usedByNobody()
 	return u, err
 }
 
-// usedBy is the CPU time of a process, and its resident set now.
-func usedBy(pid int) (seconds, resident float64, err error) {
-	process, err := procfs.NewProc(pid)
+// used is the CPU time of all the gateway's processes, and their resident sets now.
+func (g *gateway) used() (seconds, resident float64, err error) {
+	processes, err := g.processes()
 	if err != nil {
 		return 0, 0, err
 	}
-	stat, err := process.Stat()
-	if err != nil {
-		return 0, 0, err
+	for _, p := range processes {
+		used, err := cpuTime(p.PID)
+		if err != nil {
+			return 0, 0, err
+		}
+		stat, err := p.Stat()
+		if err != nil {
+			return 0, 0, err
+		}
+		seconds += used
+		resident += float64(stat.ResidentMemory())
 	}
-	return stat.CPUTime(), float64(stat.ResidentMemory()), nil
+	return seconds, resident, nil
 }
 
-// forgetPeak has the kernel measure the peak of a process's resident set anew.
-func forgetPeak(pid int) error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+// processes are the gateway's own, and those that they have begun.
+func (g *gateway) processes() (procfs.Procs, error) {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return nil, err
+	}
+	children := map[int]procfs.Procs{}
+	var found procfs.Procs
+	for _, p := range all {
+		if slices.Contains(g.pids, p.PID) {
+			found = append(found, p)
+		} else if stat, err := p.Stat(); err == nil { // else it has ended meanwhile, and is none of ours
+			children[stat.PPID] = append(children[stat.PPID], p)
+		}
+	}
+	if len(found) != len(g.pids) {
+		return nil, fmt.Errorf("of the gateway's processes %v only %v are there", g.pids, found)
+	}
+	for i := 0; i < len(found); i++ {
+		found = append(found, children[found[i].PID]...)
+	}
+	return found, nil
 }
 
-// peak is how large a process's resident set has been at most, in bytes.
-func peak(pid int) (float64, error) {
-	process, err := procfs.NewProc(pid)
+// cpuTime is what a process has used, by its own clock: that of /proc goes by hundredths of a second.
+func cpuTime(pid int) (seconds float64, err error) {
+	const scheduled = 2 // CPUCLOCK_SCHED: what clock_getcpuclockid(3) asks for
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &t); err != nil {
+		return 0, fmt.Errorf("the CPU time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()).Seconds(), nil
+}
+
+// forgetPeak has the kernel measure the peaks of all resident sets anew.
+func (g *gateway) forgetPeak() error {
+	processes, err := g.processes()
+	if err != nil {
+		return err
+	}
+	for _, p := range processes {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.PID), []byte("5"), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// peak is how large the resident sets have been at most, in bytes.
+func (g *gateway) peak() (bytes float64, err error) {
+	processes, err := g.processes()
 	if err != nil {
 		return 0, err
 	}
-	status, err := process.NewStatus()
-	return float64(status.VmHWM), err
+	for _, p := range processes {
+		status, err := p.NewStatus()
+		if err != nil {
+			return 0, err
+		}
+		bytes += float64(status.VmHWM)
+	}
+	return bytes, nil
 }
 
 // usedByNobody is how long all cores together have been idle. The kernel knows that exactly, while what it tells of all

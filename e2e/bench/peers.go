@@ -22,8 +22,12 @@ import (
 // take of the processor nor how many files they hold open is counted with the gateway's or with the other side's. Their
 // exported methods are called by a [crew], through the process's standard input and output.
 type Peers struct {
-	mu  sync.Mutex
-	all []*peer
+	mu       sync.Mutex
+	all      []*peer
+	audience []net.Conn // to push to
+	grown    *sync.Cond // told of a larger audience
+
+	scored atomic.Int64 // when the score was last taken, in nanoseconds since 1970
 }
 
 // peer is the end of one session.
@@ -31,6 +35,10 @@ type peer struct {
 	pings atomic.Int64 // answered since the last tally
 	bytes atomic.Int64 // of a flood that have come since then
 	ended atomic.Bool
+
+	mu       sync.Mutex
+	messages int       // that have come since the last score
+	took     []float64 // milliseconds, for each round trip since then
 }
 
 // bufferSize holds any control frame: thousands of peers send little else.
@@ -44,7 +52,7 @@ func isCrew() bool { return os.Getenv(crewVariable) != "" }
 // serveCrew is the main function of a process of peers. It returns when the bench ends, or no longer wants them.
 func serveCrew() {
 	server := rpc.NewServer()
-	if err := server.Register(&Peers{}); err != nil {
+	if err := server.Register(newPeers()); err != nil {
 		panic(err) // the methods below are no longer what net/rpc asks for
 	}
 	server.ServeCodec(jsonrpc.NewServerCodec(pipes{os.Stdin, os.Stdout}))
@@ -92,7 +100,12 @@ func (p *Peers) welcome(rw http.ResponseWriter, req *http.Request) {
 	}
 	switch role {
 	case roleEcho:
-		echo(conn)
+		p.serve(conn.NetConn(), sendBack)
+	case roleReceipts:
+		p.serve(conn.NetConn(), acknowledge)
+	case rolePush:
+		p.address(conn.NetConn())
+		p.serve(conn.NetConn(), acknowledge)
 	case roleSink:
 		p.join().drain(conn.NetConn(), 0)
 	case roleAnswers:
@@ -100,6 +113,15 @@ func (p *Peers) welcome(rw http.ResponseWriter, req *http.Request) {
 	default:
 		p.join().attend(conn)
 	}
+}
+
+// serve is an upstream until the session ends.
+func (p *Peers) serve(conn net.Conn, data func([]byte, part) []byte) {
+	l := line{conn: conn, data: data, write: func(b []byte) error {
+		_, err := conn.Write(b)
+		return err
+	}}
+	_ = l.run() // how it ends the client's side tells
 }
 
 // Opening is what sessions to open.

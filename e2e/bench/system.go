@@ -21,7 +21,7 @@ type system struct {
 // gateway is a system at work.
 type gateway struct {
 	addr string // that clients dial
-	pid  int    // of the process that is measured
+	pids []int  // of the processes that are measured, with all their children; none where peers meet directly
 	stop func()
 
 	// profile writes a CPU profile of that time. It is nil where the system has none to offer.
@@ -31,18 +31,22 @@ type gateway struct {
 // native is the name of the system that all others are compared with.
 const native = "traefik"
 
+// direct is the name of the system that is none.
+const direct = "direct"
+
 // systems are all that there are; those that ping do so at that interval.
 func systems(interval time.Duration) []system {
 	return []system{
+		{name: direct, start: func(upstream string) (*gateway, error) {
+			return &gateway{addr: upstream, stop: func() {}}, nil
+		}},
 		inTraefik(native, 0, nil),
 		inTraefik("wsfw", 0, forward(object{})),
 		inTraefik("wsfw-pings", interval, forward(object{
 			"pingInterval": interval.String(), "pongTimeout": (interval / 2).String(),
 		})),
-		inTraefik("wsfw-pings-limits", interval, forward(object{
-			"pingInterval": interval.String(), "pongTimeout": (interval / 2).String(),
-			"maxInactivity": "1h", "maxLifetime": "24h",
-		})),
+		inTraefik("wsfw-all", interval, forward(everything(interval))),
+		inTraefik("wsfw-tunnel", 0, forward(object{"tunnel": true})),
 		inTraefik("wsfw-limits", 0, forward(limits())),
 		inTraefik("wsfw-inline", 0, inline(object{"validate": "frames"})),
 		inTraefik("wsfw-inline-limits", 0, inline(limits())),
@@ -54,6 +58,16 @@ func limits() object {
 	return object{
 		"maxMessageSize": "1MiB", "messageRate": 200,
 		"maxConnectionsPerClient": 100, "clientHeader": roleHeader,
+	}
+}
+
+// everything is every timer and every limit, none of which ends a session.
+func everything(interval time.Duration) object {
+	return object{
+		"pingInterval": interval.String(), "pongTimeout": (interval / 2).String(),
+		"maxInactivity": "1h", "maxLifetime": "24h",
+		"maxFrameSize": "64MiB", "maxMessageSize": "64MiB", "messageRate": 1e6,
+		"maxConnections": 50_000, "maxConnectionsPerClient": 50_000, "validate": "utf8",
 	}
 }
 
@@ -90,7 +104,7 @@ func inTraefik(name string, pings time.Duration, options config) system {
 		profile := func(ctx context.Context, d time.Duration, to io.Writer) error {
 			return fetch(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%.0f", process.API, d.Seconds()), to)
 		}
-		return &gateway{addr: addr, pid: process.Pid, stop: process.Stop, profile: profile}, nil
+		return &gateway{addr: addr, pids: []int{process.Pid}, stop: process.Stop, profile: profile}, nil
 	}
 	return system{name: name, pings: pings, start: start}
 }

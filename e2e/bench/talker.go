@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/montanaflynn/stats"
+	"github.com/wsfw/wsfw/e2e/wire"
+	"golang.org/x/sync/errgroup"
+)
+
+// Talk is sessions whose clients send a message for every one that comes.
+type Talk struct {
+	Addr     string // host:port of the gateway
+	Sessions int
+	Role     string // of the upstream
+	Size     int    // of a message, in bytes
+	Reply    int    // of what comes back for one
+	Depth    int    // messages under way in each session; 0 where clients but listen
+}
+
+// Talk begins to talk, and returns when all sessions are open.
+func (p *Peers) Talk(t Talk, _ *struct{}) error {
+	opening, ctx := errgroup.WithContext(context.Background())
+	opening.SetLimit(openTogether)
+	talkers := make([]*talker, t.Sessions)
+	for i := range talkers {
+		opening.Go(func() (err error) {
+			if ctx.Err() == nil {
+				talkers[i], err = p.talker(t)
+			}
+			return err
+		})
+	}
+	if err := opening.Wait(); err != nil {
+		return err
+	}
+	for _, one := range talkers {
+		go one.run()
+	}
+	p.scored.Store(time.Now().UnixNano())
+	return nil
+}
+
+// talker is the client of one session.
+type talker struct {
+	*peer
+	line
+	talk    Talk
+	message []byte      // as it is sent
+	sent    []time.Time // when those were that have no answer yet
+	size    int         // of the answer so far
+	outbox  chan []byte // nil where writing cannot block what comes back
+}
+
+// talker opens a session.
+func (p *Peers) talker(t Talk) (*talker, error) {
+	conn, err := wire.Dial(t.Addr, roleHeader+": "+t.Role)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Time{})
+	one := &talker{peer: p.join(), talk: t, message: wire.Text(sentences(t.Size)).Masking(true).Bytes()}
+	one.line = line{conn: buffered{conn.TCPConn, conn}, masks: true, data: one.listen, write: one.post}
+	// An upstream that sends back a message while it comes would wait for a client that but writes.
+	if t.Depth*t.Size > largeBuffer/2 {
+		one.outbox = make(chan []byte, 16)
+	}
+	return one, nil
+}
+
+// buffered is a connection of which the handshake may have read more than its own.
+type buffered struct {
+	net.Conn
+	from *wire.Peer
+}
+
+// Read implements [net.Conn].
+func (b buffered) Read(to []byte) (int, error) { return b.from.Read(to) }
+
+// run talks until the session ends, which it is not to.
+func (t *talker) run() {
+	defer t.ended.Store(true)
+	if t.outbox != nil {
+		defer close(t.outbox)
+		go t.deliver()
+	}
+	for range t.talk.Depth {
+		t.sent = append(t.sent, time.Now())
+		if t.post(t.message) != nil {
+			return
+		}
+	}
+	_ = t.line.run() // how it ends is of no interest, but that it does
+}
+
+// post sends, or has it sent.
+func (t *talker) post(b []byte) error {
+	if t.outbox != nil {
+		t.outbox <- bytes.Clone(b)
+		return nil
+	}
+	_, err := t.conn.Write(b)
+	return err
+}
+
+// deliver sends what is posted, until the session ends.
+func (t *talker) deliver() {
+	for b := range t.outbox {
+		if _, err := t.conn.Write(b); err != nil {
+			t.conn.Close() // which ends the reader, too
+		}
+	}
+}
+
+// listen takes a part of a message: at the end of one the next is due.
+func (t *talker) listen(out []byte, p part) []byte {
+	t.size += len(p.payload)
+	if !p.message() {
+		return out
+	}
+	if t.size != t.talk.Reply {
+		t.conn.Close() // who has such a session has no figures
+		return out
+	}
+	t.size = 0
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.messages++
+	if t.talk.Depth == 0 {
+		return out
+	}
+	now := time.Now()
+	t.took = append(t.took, now.Sub(t.sent[0]).Seconds()*1e3)
+	copy(t.sent, t.sent[1:])
+	t.sent[len(t.sent)-1] = now
+	return append(out, t.message...)
+}
+
+// sentences is a text of that many bytes, of which one character in some sixty is no ASCII.
+func sentences(size int) string {
+	const sentence = "A caller from Zürich says that all is well and rings off again. "
+	text := bytes.Repeat([]byte(sentence), size/len(sentence)+1)[:size]
+	return string(bytes.ToValidUTF8(text, []byte(".")))
+}
+
+// Push is what upstreams send to their clients.
+type Push struct {
+	Sessions int
+	Size     int // of a message, in bytes
+}
+
+// Push waits for all sessions that listen, and then sends to one after the other, over and over.
+func (p *Peers) Push(push Push, _ *struct{}) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.audience) < push.Sessions {
+		p.grown.Wait()
+	}
+	audience, message := p.audience, wire.Text(sentences(push.Size)).Bytes()
+	go func() {
+		for {
+			for _, conn := range audience {
+				_, _ = conn.Write(message) // a session that has ended is told of in the score
+			}
+		}
+	}()
+	return nil
+}
+
+// address has a session listen.
+func (p *Peers) address(conn net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.audience = append(p.audience, conn)
+	p.grown.Broadcast()
+}
+
+// Knock is handshakes, each followed by a close.
+type Knock struct {
+	Addr    string // host:port of the gateway
+	Callers int    // at a time
+}
+
+// Knock begins to do handshakes, and does not wait.
+func (p *Peers) Knock(k Knock, _ *struct{}) error {
+	if k.Callers < 1 {
+		return fmt.Errorf("%d callers are none", k.Callers)
+	}
+	for range k.Callers {
+		end := p.join()
+		go func() {
+			defer end.ended.Store(true)
+			for end.call(k.Addr) == nil {
+				continue
+			}
+		}()
+	}
+	p.scored.Store(time.Now().UnixNano())
+	return nil
+}
+
+// goodbye is a client's close frame.
+var goodbye = wire.Close(1000, "").Masking(true).Bytes()
+
+// call opens a session and closes it.
+func (p *peer) call(addr string) error {
+	began := time.Now()
+	conn, err := wire.Dial(addr, roleHeader+": "+roleEcho)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	took := time.Since(began)
+	if _, err := conn.Write(goodbye); err != nil {
+		return err
+	}
+	if f, err := conn.ReadFrame(); err != nil || f.Opcode != wire.OpClose {
+		return fmt.Errorf("the close is answered by %v: %w", f, err)
+	}
+	_, _ = io.Copy(io.Discard, conn) // the end of the connection, in whatever way it comes
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.messages++
+	p.took = append(p.took, took.Seconds()*1e3)
+	return nil
+}
+
+// Score is what clients have had since it was last asked for, or since they began.
+type Score struct {
+	Ended    int // sessions, since the process began
+	Messages int // that have come, or handshakes
+	Seconds  float64
+	Latency
+}
+
+// Score takes the score, and begins the next.
+func (p *Peers) Score(_ struct{}, s *Score) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now().UnixNano()
+	s.Seconds = float64(now-p.scored.Swap(now)) / 1e9
+	var took stats.Float64Data
+	for _, end := range p.all {
+		end.mu.Lock()
+		s.Messages += end.messages
+		took = append(took, end.took...)
+		end.messages, end.took = 0, nil
+		end.mu.Unlock()
+		if end.ended.Load() {
+			s.Ended++
+		}
+	}
+	if len(took) == 0 {
+		return nil
+	}
+	return s.of(took)
+}
+
+// newPeers are peers without sessions.
+func newPeers() *Peers {
+	p := &Peers{}
+	p.grown = sync.NewCond(&p.mu)
+	return p
+}
