@@ -1,5 +1,6 @@
 # Each target installs what it needs: from Go's module proxy, where the tools are pinned in
-# lint/go.mod, e2e/go.mod and e2e/traefik/go.mod; from npm, pinned in e2e/peers; and from Debian,
+# lint/go.mod, e2e/go.mod and e2e/traefik/go.mod; from npm, pinned in e2e/peers and
+# e2e/bench/fastify; and from Debian,
 # for which it has to be root, unless that is there already.
 
 GOLANGCI := lint/.bin/golangci-lint
@@ -8,11 +9,12 @@ YAEGI    := e2e/.bin/yaegi
 TRAEFIK  := e2e/.bin/traefik
 DEMO     := e2e/.bin/demo
 PEERS    := e2e/peers/node_modules/.package-lock.json
+FASTIFY  := e2e/bench/fastify/node_modules/.package-lock.json
 
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080
 
-.PHONY: demo demo-build demo-traefik test e2e soak bench bench-quick bench-build fuzz lint fmt clean packages
+.PHONY: demo demo-build demo-traefik test e2e soak bench bench-quick bench-build bench-packages fuzz lint fmt clean packages
 
 ## demo: the plugin interpreted in an embedded host, an echo upstream, a page to try it from
 demo: demo-build
@@ -45,8 +47,8 @@ soak: $(TRAEFIK) $(PEERS) packages
 	cd e2e && WSFW_SOAK=1 go test -count=1 -timeout 4h ./...
 
 ## bench: throughput, latency, memory, idle sessions and floods, beside Traefik by itself
-bench: bench-build
-	e2e/.bin/bench $(BENCHFLAGS)
+bench: bench-build $(FASTIFY) bench-packages
+	e2e/.bin/bench -report e2e/bench/report.json -chart e2e/bench/bench.svg $(BENCHFLAGS)
 
 ## bench-quick: the most of that, in less than 3 minutes
 bench-quick: bench-build
@@ -79,7 +81,7 @@ fmt: $(GOLANGCI)
 	cd lint && ../$(GOLANGCI) fmt ./...
 
 clean:
-	rm -rf lint/.bin e2e/.bin e2e/peers/node_modules
+	rm -rf lint/.bin e2e/.bin e2e/peers/node_modules e2e/bench/fastify/node_modules
 
 $(GOLANGCI): lint/go.mod
 	go build -C lint -o .bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -96,6 +98,16 @@ $(TRAEFIK): e2e/traefik/go.mod
 $(PEERS): e2e/peers/package.json e2e/peers/package-lock.json
 	npm --prefix e2e/peers ci --no-audit --no-fund
 	touch $@
+
+$(FASTIFY): e2e/bench/fastify/package.json e2e/bench/fastify/package-lock.json
+	npm --prefix e2e/bench/fastify ci --no-audit --no-fund
+	touch $@
+
+# The proxies that the benchmark compares with. Debian would have nginx and Caddy serve on port 80 at once.
+bench-packages:
+	@command -v nginx >/dev/null && command -v haproxy >/dev/null && command -v caddy >/dev/null || { \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+		apt-get install -qy --no-install-recommends nginx-light haproxy caddy; }
 
 # What the suite runs beside Go and Node: network namespaces, a balancer, and a browser for the demo's page.
 packages:

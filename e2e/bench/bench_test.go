@@ -13,8 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if isCrew() {
-		serveCrew()
+	if playPart() {
 		return
 	}
 	restore := engine.CaptureStdout()

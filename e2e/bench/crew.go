@@ -19,12 +19,10 @@ type crew struct {
 
 // enlist starts this program once more, to serve as peers.
 func enlist() (*crew, error) {
-	self, err := os.Executable()
+	cmd, err := again(partCrew)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), crewVariable+"=1")
 	cmd.Stderr = os.Stderr
 	engine.DieWithParent(cmd)
 	in, err := cmd.StdinPipe()

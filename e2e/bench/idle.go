@@ -73,7 +73,11 @@ func (w idle) check(s *stage, d time.Duration) (pings int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := w.judge(t, s.system.pings, d); err != nil {
+		interval := s.system.pings
+		if c == s.clients && s.system.sparesClients {
+			interval = 0
+		}
+		if err := w.judge(t, interval, d); err != nil {
 			return 0, fmt.Errorf("%s: %w", name, err)
 		}
 		pings += t.Pings

@@ -28,8 +28,7 @@ type options struct {
 }
 
 func main() {
-	if isCrew() {
-		serveCrew()
+	if playPart() {
 		return
 	}
 	o := options{idle: idle{tolerance: 0.1}}
@@ -111,7 +110,7 @@ func (o options) bench() (*bench, error) {
 // too.
 func (o options) chosenWorkloads() ([]workload, error) {
 	all := o.speeds()
-	pinging := []string{native, "wsfw", "wsfw-pings", "wsfw-all"}
+	pinging := []string{native, "wsfw", "wsfw-pings", "wsfw-all", "relay", "fastify"}
 	all = append(all, workload{name: "idle", systems: pinging, run: o.idle.run})
 	for _, f := range floods(o.flood) {
 		all = append(all, workload{name: "flood-" + f.name, systems: f.systems, run: f.run})
@@ -128,6 +127,7 @@ func (o options) chosenWorkloads() ([]workload, error) {
 func (o options) speeds() []workload {
 	gateways := []string{
 		native, "wsfw", "wsfw-all", "wsfw-tunnel", "wsfw-inline",
+		"nginx", "haproxy", "caddy", "relay", "fastify",
 	}
 	all := append([]string{direct}, gateways...)
 	s := span{settle: o.time / 4, window: o.time}

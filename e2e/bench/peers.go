@@ -44,11 +44,6 @@ type peer struct {
 // bufferSize holds any control frame: thousands of peers send little else.
 const bufferSize = 256
 
-// crewVariable is the environment variable that has this program serve as peers.
-const crewVariable = "WSFW_BENCH_CREW"
-
-func isCrew() bool { return os.Getenv(crewVariable) != "" }
-
 // serveCrew is the main function of a process of peers. It returns when the bench ends, or no longer wants them.
 func serveCrew() {
 	server := rpc.NewServer()

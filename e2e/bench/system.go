@@ -14,8 +14,11 @@ import (
 // system is one way to run a gateway.
 type system struct {
 	name  string
-	pings time.Duration // interval of its own pings to both sides; 0 for none
+	pings time.Duration // interval of its own pings; 0 for none
 	start func(upstream string) (*gateway, error)
+
+	sparesClients bool     // only upstreams are pinged
+	version       []string // command that tells the version of what is beside Traefik; nil for nothing
 }
 
 // gateway is a system at work.
@@ -36,7 +39,7 @@ const direct = "direct"
 
 // systems are all that there are; those that ping do so at that interval.
 func systems(interval time.Duration) []system {
-	return []system{
+	all := []system{
 		{name: direct, start: func(upstream string) (*gateway, error) {
 			return &gateway{addr: upstream, stop: func() {}}, nil
 		}},
@@ -51,6 +54,10 @@ func systems(interval time.Duration) []system {
 		inTraefik("wsfw-inline", 0, inline(object{"validate": "frames"})),
 		inTraefik("wsfw-inline-limits", 0, inline(limits())),
 	}
+	for _, p := range proxies {
+		all = append(all, p.system())
+	}
+	return append(all, gorilla(interval), fastify(interval))
 }
 
 // limits are what keeps a flood away: the flooding clients of a workload count as one client.
