@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/montanaflynn/stats"
@@ -70,21 +69,24 @@ func (c *conversation) due(message int) time.Time {
 	return c.start.Add(time.Duration(message) * c.interval)
 }
 
-// send sends all messages. It sleeps in the kernel, for Go's own timers go by milliseconds where nothing else happens.
+// send sends all messages.
 func (c *conversation) send() error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	message := wire.Text(sentences(messageSize)).Masking(true).Bytes()
 	for i := range c.count {
-		for d := time.Until(c.due(i)); d > 0; d = time.Until(c.due(i)) {
-			pause := unix.NsecToTimespec(d.Nanoseconds())
-			_ = unix.Nanosleep(&pause, nil) // a signal may end it early
-		}
+		sleepUntil(c.due(i))
 		if _, err := c.peers[i%len(c.peers)].Write(message); err != nil {
 			return errors.Join(err, c.close())
 		}
 	}
 	return nil
+}
+
+// sleepUntil sleeps in the kernel, for Go's own timers go by milliseconds where nothing else happens.
+func sleepUntil(t time.Time) {
+	for d := time.Until(t); d > 0; d = time.Until(t) {
+		pause := unix.NsecToTimespec(d.Nanoseconds())
+		_ = unix.Nanosleep(&pause, nil) // a signal may end it early
+	}
 }
 
 // receive takes the answers to the messages of one session.

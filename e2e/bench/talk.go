@@ -15,12 +15,16 @@ type span struct {
 }
 
 // talk is the workload of sessions that have messages under way all the time: so many that the machine has its hands
-// full, and the gateway that needs less of it lets more through.
+// full, and the gateway that needs less of it lets more through. Where the upstream pushes, it is as many as it says.
 type talk struct {
 	name string
 	act  Talk // what the clients do, less the address
 	span
 }
+
+// pushRate is how many messages a second an upstream sends to each of its clients, where it is the one that sends: no
+// gateway has its hands full with that.
+const pushRate = 50
 
 // talks are all that there are.
 func talks(s span) []talk {
@@ -42,7 +46,7 @@ func (w talk) run(ctx context.Context, s *stage) ([]measurement, error) {
 		return nil, fmt.Errorf("opening sessions: %w", err)
 	}
 	if act.Depth == 0 {
-		if err := s.upstream.push(ctx, Push{Sessions: act.Sessions, Size: act.Reply}); err != nil {
+		if err := s.upstream.push(ctx, Push{Sessions: act.Sessions, Size: act.Reply, Rate: pushRate}); err != nil {
 			return nil, fmt.Errorf("pushing: %w", err)
 		}
 	}

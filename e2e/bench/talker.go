@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -54,7 +52,8 @@ type talker struct {
 	talk    Talk
 	message []byte      // as it is sent
 	sent    []time.Time // when those were that have no answer yet
-	size    int         // of the answer so far
+	size    int         // of the message that comes, so far
+	stamp   stamp       // of that, where clients but listen
 	outbox  chan []byte // nil where writing cannot block what comes back
 }
 
@@ -120,6 +119,9 @@ func (t *talker) deliver() {
 
 // listen takes a part of a message: at the end of one the next is due.
 func (t *talker) listen(out []byte, p part) []byte {
+	if t.talk.Depth == 0 {
+		t.stamp.read(p.payload, t.size)
+	}
 	t.size += len(p.payload)
 	if !p.message() {
 		return out
@@ -132,10 +134,11 @@ func (t *talker) listen(out []byte, p part) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.messages++
+	now := time.Now()
 	if t.talk.Depth == 0 {
+		t.took = append(t.took, t.stamp.since(now))
 		return out
 	}
-	now := time.Now()
 	t.took = append(t.took, now.Sub(t.sent[0]).Seconds()*1e3)
 	copy(t.sent, t.sent[1:])
 	t.sent[len(t.sent)-1] = now
@@ -147,88 +150,6 @@ func sentences(size int) string {
 	const sentence = "A caller from Zürich says that all is well and rings off again. "
 	text := bytes.Repeat([]byte(sentence), size/len(sentence)+1)[:size]
 	return string(bytes.ToValidUTF8(text, []byte(".")))
-}
-
-// Push is what upstreams send to their clients.
-type Push struct {
-	Sessions int
-	Size     int // of a message, in bytes
-}
-
-// Push waits for all sessions that listen, and then sends to one after the other, over and over.
-func (p *Peers) Push(push Push, _ *struct{}) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.audience) < push.Sessions {
-		p.grown.Wait()
-	}
-	audience, message := p.audience, wire.Text(sentences(push.Size)).Bytes()
-	go func() {
-		for {
-			for _, conn := range audience {
-				_, _ = conn.Write(message) // a session that has ended is told of in the score
-			}
-		}
-	}()
-	return nil
-}
-
-// address has a session listen.
-func (p *Peers) address(conn net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.audience = append(p.audience, conn)
-	p.grown.Broadcast()
-}
-
-// Knock is handshakes, each followed by a close.
-type Knock struct {
-	Addr    string // host:port of the gateway
-	Callers int    // at a time
-}
-
-// Knock begins to do handshakes, and does not wait.
-func (p *Peers) Knock(k Knock, _ *struct{}) error {
-	if k.Callers < 1 {
-		return fmt.Errorf("%d callers are none", k.Callers)
-	}
-	for range k.Callers {
-		end := p.join()
-		go func() {
-			defer end.ended.Store(true)
-			for end.call(k.Addr) == nil {
-				continue
-			}
-		}()
-	}
-	p.scored.Store(time.Now().UnixNano())
-	return nil
-}
-
-// goodbye is a client's close frame.
-var goodbye = wire.Close(1000, "").Masking(true).Bytes()
-
-// call opens a session and closes it.
-func (p *peer) call(addr string) error {
-	began := time.Now()
-	conn, err := wire.Dial(addr, roleHeader+": "+roleEcho)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	took := time.Since(began)
-	if _, err := conn.Write(goodbye); err != nil {
-		return err
-	}
-	if f, err := conn.ReadFrame(); err != nil || f.Opcode != wire.OpClose {
-		return fmt.Errorf("the close is answered by %v: %w", f, err)
-	}
-	_, _ = io.Copy(io.Discard, conn) // the end of the connection, in whatever way it comes
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.messages++
-	p.took = append(p.took, took.Seconds()*1e3)
-	return nil
 }
 
 // Score is what clients have had since it was last asked for, or since they began.
