@@ -1,7 +1,6 @@
 # Each target installs what it needs: from Go's module proxy, where the tools are pinned in
-# lint/go.mod, e2e/go.mod and e2e/traefik/go.mod; from npm, pinned in e2e/peers and
-# e2e/bench/fastify; and from Debian,
-# for which it has to be root, unless that is there already.
+# lint/go.mod, e2e/go.mod and e2e/traefik/go.mod; from npm, pinned in e2e/peers and e2e/bench/fastify; and
+# from Debian, for which it has to be root, unless that is there already.
 
 GOLANGCI := lint/.bin/golangci-lint
 TRAPS    := lint/.bin/traps
@@ -39,11 +38,11 @@ test: $(YAEGI) $(TRAPS) $(PEERS) packages
 	cd e2e && WSFW_ENGINES=interpreted go test -count=1 -timeout 20m ./...
 
 ## e2e: the behaviour suite on its three engines, a real Traefik among them
-e2e: $(TRAEFIK) $(PEERS) packages
+e2e: $(TRAEFIK) $(PEERS) $(FASTIFY) packages bench-packages
 	cd e2e && go test -count=1 -timeout 45m ./...
 
 ## soak: the same with its long runs
-soak: $(TRAEFIK) $(PEERS) packages
+soak: $(TRAEFIK) $(PEERS) $(FASTIFY) packages bench-packages
 	cd e2e && WSFW_SOAK=1 go test -count=1 -timeout 4h ./...
 
 ## bench: throughput, latency, memory, idle sessions and floods, beside Traefik by itself

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,8 +61,10 @@ type stage struct {
 	profile func(ctx context.Context) error
 }
 
-// run measures all cells, the systems in turn: what disturbs the machine for a while disturbs them alike.
+// run measures all cells, the systems in turn: what disturbs the machine for a while disturbs them alike. A cell that fails
+// has no figures, and does not keep the others from theirs.
 func (b *bench) run(ctx context.Context) error {
+	var errs []error
 	for round := range b.rounds {
 		for _, w := range b.workloads {
 			for i := range b.systems {
@@ -70,12 +73,22 @@ func (b *bench) run(ctx context.Context) error {
 					continue
 				}
 				if err := b.cell(ctx, round, s, w); err != nil {
-					return fmt.Errorf("round %d, %s, %s: %w", round+1, w.name, s.name, err)
+					errs = append(errs, fmt.Errorf("round %d, %s, %s: %w", round+1, w.name, s.name, err))
+				}
+				if ctx.Err() != nil {
+					return errors.Join(errs...)
 				}
 			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// used are the systems that a workload is for.
+func (b *bench) used() []system {
+	return slices.DeleteFunc(slices.Clone(b.systems), func(s system) bool {
+		return !slices.ContainsFunc(b.workloads, func(w workload) bool { return w.isFor(s) })
+	})
 }
 
 // cell measures one system under one workload once, with processes that nothing else has used.

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"encoding/json"
-	"math"
+	"cmp"
 	"os"
-	"path/filepath"
+	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,6 +70,82 @@ func TestFloods(t *testing.T) {
 	})
 }
 
+// TestSpeeds has hosts of the plugin do all that the gateways are compared by.
+func TestSpeeds(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		b := &bench{rounds: 1, systems: []system{hosted(t, e, native, 0)}, workloads: small().speeds(), log: t.Output()}
+		if err := b.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range b.workloads {
+			if !slices.ContainsFunc(b.samples, func(s sample) bool { return s.workload == w.name }) {
+				t.Errorf("%s has no figure", w.name)
+			}
+		}
+	})
+}
+
+// TestSystems has all systems do some of it, where there is a Traefik to compare with.
+func TestSystems(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		if e.Name() != "traefik" {
+			return
+		}
+		chosen, err := choose(small().speeds(), "ping-pong,push,memory", func(w workload) string { return w.name })
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{rounds: 1, systems: systems(time.Minute), workloads: chosen, log: t.Output()}
+		if err := b.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		measured := func(system, workload, metric string) bool {
+			return len(b.values(sample{system: system, workload: workload, measurement: measurement{metric: metric}})) > 0
+		}
+		for _, w := range chosen {
+			for _, name := range w.systems {
+				if metric := map[string]string{"memory": "settled"}[w.name]; !measured(name, w.name, cmp.Or(metric, "throughput")) {
+					t.Errorf("%s, %s: there is no figure", w.name, name)
+				}
+			}
+		}
+		if _, err := survey(b.systems); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// small are options for a machine on which much else runs.
+func small() options {
+	return options{time: 200 * time.Millisecond, memory: memory{sessions: 20, settle: time.Millisecond}}
+}
+
+// TestChildren finds the process that another has begun.
+func TestChildren(t *testing.T) {
+	parent, _, err := launchListener(exec.Command("sh", "-c", "sleep 60 & echo; wait"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parent.stop()
+	g := &gateway{pids: []int{parent.pid()}}
+	found, err := g.processes()
+	if err != nil || len(found) != 2 {
+		t.Fatalf("the processes are %v (%v), want two", found, err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Kill(found[1].PID, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	})
+	if name, err := found[1].Comm(); err != nil || name != "sleep" {
+		t.Errorf("the second is %q (%v), want sleep", name, err)
+	}
+	g.pids = append(g.pids, found[1].PID)
+	if again, err := g.processes(); err != nil || len(again) != 2 {
+		t.Errorf("with both named the processes are %v (%v), want each once", again, err)
+	}
+}
+
 // TestChoose picks workloads by name.
 func TestChoose(t *testing.T) {
 	chosen, err := options{workloads: "flood-bytes, idle"}.chosenWorkloads()
@@ -129,68 +206,4 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestReport sums up three rounds, in one of which native Traefik took no time at all.
-func TestReport(t *testing.T) {
-	b := &bench{systems: []system{{name: native}, {name: "wsfw"}}}
-	for round, values := range [][2]float64{{2, 3}, {1, 4}, {0, 2}} {
-		for i, s := range b.systems {
-			m := measurement{metric: "cpu", unit: "%", value: values[i]}
-			b.samples = append(b.samples, sample{round: round, system: s.name, workload: "idle", measurement: m})
-		}
-	}
-	path := filepath.Join(t.TempDir(), "report.json")
-	r, err := b.report(state{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.save(path); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var read report
-	if err := json.Unmarshal(text, &read); err != nil {
-		t.Fatal(err)
-	}
-	if len(read.Rows) != 2 {
-		t.Fatalf("there are %d rows, want 2", len(read.Rows))
-	}
-	checkRow(t, read.Rows[0], row{System: native, Median: 1, Min: 0, Max: 2}, 0, 1)
-	checkRow(t, read.Rows[1], row{System: "wsfw", Median: 3, Min: 2, Max: 4}, 2, 2.75)
-	var table strings.Builder
-	if err := r.print(&table); err != nil {
-		t.Fatal(err)
-	}
-	if want := "idle cpu wsfw 3.00 2.00 4.00 +2.00 2.75 %"; !holds(table.String(), want) {
-		t.Errorf("no line of the table is %q: %s", want, table.String())
-	}
-}
-
-func checkRow(t *testing.T, got, want row, difference, ratio float64) {
-	t.Helper()
-	want.Workload, want.Metric, want.Unit = "idle", "cpu", "%"
-	if got.Difference == nil || got.Ratio == nil {
-		t.Fatalf("%s is not compared", got.System)
-	}
-	if math.Abs(*got.Difference-difference) > 1e-9 || math.Abs(*got.Ratio-ratio) > 1e-9 {
-		t.Errorf("%s: difference %v and ratio %v, want %v and %v", got.System, *got.Difference, *got.Ratio, difference, ratio)
-	}
-	got.Difference, got.Ratio = nil, nil
-	if got != want {
-		t.Errorf("the row is %+v, want %+v", got, want)
-	}
-}
-
-// holds tells whether a line of the table has these cells.
-func holds(table, cells string) bool {
-	for line := range strings.Lines(table) {
-		if strings.Join(strings.Fields(line), " ") == cells {
-			return true
-		}
-	}
-	return false
 }

@@ -20,6 +20,7 @@ type options struct {
 	systems   string
 	workloads string
 	report    string
+	chart     string
 	profiles  string
 	idle      idle
 	flood     time.Duration
@@ -32,18 +33,19 @@ func main() {
 		return
 	}
 	o := options{idle: idle{tolerance: 0.1}}
-	flag.IntVar(&o.rounds, "rounds", 3, "how often every system takes its turn")
+	flag.IntVar(&o.rounds, "rounds", 5, "how often every system takes its turn")
 	flag.StringVar(&o.systems, "systems", "", "the `names` of those to measure, separated by commas (each workload's own)")
 	flag.StringVar(&o.workloads, "workloads", "", "the `names` of those to measure under, separated by commas (all of them)")
 	flag.StringVar(&o.report, "report", "", "`file` to write the report to, as JSON")
+	flag.StringVar(&o.chart, "chart", "", "`file` to draw the report in, as SVG")
 	flag.StringVar(&o.profiles, "profiles", "", "`directory` for the gateways' CPU profiles, taken after the measurement")
 	flag.IntVar(&o.idle.sessions, "sessions", 8000, "idle: how many sessions")
-	flag.IntVar(&o.idle.rate, "rate", 400, "idle: how many sessions are opened a second, at most")
+	flag.IntVar(&o.idle.rate, "rate", 800, "idle: how many sessions are opened a second, at most")
 	flag.DurationVar(&o.idle.interval, "interval", 10*time.Second, "idle: pingInterval of the systems that ping")
-	flag.DurationVar(&o.idle.settle, "settle", 20*time.Second, "idle: time between the opening and the measurement")
-	flag.DurationVar(&o.idle.window, "window", 40*time.Second, "idle: time measured, at least three intervals")
-	flag.DurationVar(&o.flood, "flood", 10*time.Second, "flood-*: time measured")
-	flag.DurationVar(&o.time, "time", 2*time.Second, "all others but memory: time measured")
+	flag.DurationVar(&o.idle.settle, "settle", 10*time.Second, "idle: time between the opening and the measurement")
+	flag.DurationVar(&o.idle.window, "window", 30*time.Second, "idle: time measured, at least three intervals")
+	flag.DurationVar(&o.flood, "flood", 4*time.Second, "flood-*: time measured")
+	flag.DurationVar(&o.time, "time", 1500*time.Millisecond, "all others but memory: time measured")
 	flag.IntVar(&o.memory.sessions, "connections", 5000, "memory: how many sessions")
 	flag.DurationVar(&o.memory.settle, "rest", 5*time.Second, "memory: time that they are left to themselves")
 	flag.Parse()
@@ -63,25 +65,30 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	state, err := survey()
+	state, err := survey(b.used())
 	if err != nil {
 		return err
 	}
 	flag.VisitAll(func(f *flag.Flag) { state.Options[f.Name] = f.Value.String() })
-	if err := b.run(ctx); err != nil {
-		return err
-	}
+	failed := b.run(ctx)
 	r, err := b.report(state)
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
-	if err := r.print(os.Stdout); err != nil {
-		return err
+	return errors.Join(failed, r.print(os.Stdout), r.publish(o))
+}
+
+// publish writes the files that the options name.
+func (r *report) publish(o options) error {
+	if o.report != "" {
+		if err := r.save(o.report); err != nil {
+			return err
+		}
 	}
-	if o.report == "" {
-		return nil
+	if o.chart != "" {
+		return r.draw(o.chart)
 	}
-	return r.save(o.report)
+	return nil
 }
 
 // bench is what the options ask for.
@@ -94,6 +101,9 @@ func (o options) bench() (*bench, error) {
 	}
 	if o.flood < time.Second {
 		return nil, errors.New("-flood has to be a second at least")
+	}
+	if o.time < 100*time.Millisecond || o.memory.sessions < 1 {
+		return nil, errors.New("-time has to be 100ms at least, and -connections positive")
 	}
 	chosen, err := choose(systems(o.idle.interval), o.systems, func(s system) string { return s.name })
 	if err != nil {
@@ -110,7 +120,7 @@ func (o options) bench() (*bench, error) {
 // too.
 func (o options) chosenWorkloads() ([]workload, error) {
 	all := o.speeds()
-	pinging := []string{native, "wsfw", "wsfw-pings", "wsfw-all", "relay", "fastify"}
+	pinging := []string{native, "wsfw-pings", "wsfw-all", "relay", "fastify"}
 	all = append(all, workload{name: "idle", systems: pinging, run: o.idle.run})
 	for _, f := range floods(o.flood) {
 		all = append(all, workload{name: "flood-" + f.name, systems: f.systems, run: f.run})

@@ -30,9 +30,11 @@ type row struct {
 	Max    float64 `json:"max"`
 
 	// Difference and Ratio compare each round with native Traefik's figure of the same round, and are the medians of
-	// that. They are null where there is no such figure; and so is the ratio to one that is zero.
+	// that. They are null where there is no such figure; and so is the ratio to one that is zero, with its spread.
 	Difference *float64 `json:"difference"`
 	Ratio      *float64 `json:"ratio"`
+	RatioMin   *float64 `json:"ratioMin"`
+	RatioMax   *float64 `json:"ratioMax"`
 }
 
 // report sums up what has been measured: what is to be compared stands together.
@@ -87,7 +89,8 @@ func (b *bench) row(like sample) (row, error) {
 	r.Median, errs[0] = all.Median()
 	r.Min, errs[1] = all.Min()
 	r.Max, errs[2] = all.Max()
-	r.Difference, r.Ratio = median(differences), median(ratios)
+	r.Difference, r.Ratio = known(differences.Median()), known(ratios.Median())
+	r.RatioMin, r.RatioMax = known(ratios.Min()), known(ratios.Max())
 	return r, cmp.Or(errs[:]...)
 }
 
@@ -102,23 +105,23 @@ func (b *bench) values(like sample) map[int]float64 {
 	return values
 }
 
-// median is nil where there are no values.
-func median(values stats.Float64Data) *float64 {
-	m, err := values.Median()
+// known is a statistic, and nil where there are no values to have one of.
+func known(value float64, err error) *float64 {
 	if err != nil {
 		return nil
 	}
-	return &m
+	return &value
 }
 
 // print writes the report for people.
 func (r *report) print(to io.Writer) error {
 	fmt.Fprintf(to, "\n%s\n", r.State)
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "workload\tmetric\tsystem\tmedian\tmin\tmax\t- %s\t/ %s\tunit\n", native, native)
+	fmt.Fprintf(table, "workload\tmetric\tsystem\tmedian\tmin–max\tunit\t- %s\t/ %s\tmin–max\n", native, native)
 	for _, r := range r.Rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\n", r.Workload, r.Metric, r.System,
-			r.Median, r.Min, r.Max, optional("%+.2f", r.Difference), optional("%.2f", r.Ratio), r.Unit)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%.2f\t%.2f–%.2f\t%s\t%s\t%s\t%s–%s\n", r.Workload, r.Metric, r.System,
+			r.Median, r.Min, r.Max, r.Unit, optional("%+.2f", r.Difference), optional("%.2f", r.Ratio),
+			optional("%.2f", r.RatioMin), optional("%.2f", r.RatioMax))
 	}
 	return table.Flush()
 }

@@ -3,8 +3,12 @@ package main
 import (
 	"debug/buildinfo"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
+	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +28,8 @@ type state struct {
 	Options  map[string]string `json:"options"` // the command's flags
 }
 
-// survey describes the machine and the programs.
-func survey() (state, error) {
+// survey describes the machine and the programs of the systems.
+func survey(systems []system) (state, error) {
 	s := state{Date: time.Now().UTC(), Versions: map[string]string{"wsfw": revision()}, Options: map[string]string{}}
 	if err := s.surveyMachine(); err != nil {
 		return s, err
@@ -44,7 +48,27 @@ func survey() (state, error) {
 			s.Versions["yaegi"] = dep.Version
 		}
 	}
+	for _, one := range systems {
+		if one.version == nil {
+			continue
+		}
+		if s.Versions[one.version[0]], err = ask(one.version); err != nil {
+			return s, err
+		}
+	}
 	return s, nil
+}
+
+// versionNumber is what is of interest in what programs tell of their versions.
+var versionNumber = regexp.MustCompile(`\d+(\.\d+)+`)
+
+// ask has a program tell its version.
+func ask(command []string) (version string, err error) {
+	said, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%v: %w", command, err)
+	}
+	return versionNumber.FindString(string(said)), nil
 }
 
 // surveyMachine fills in what the kernel tells.
@@ -98,8 +122,19 @@ func revision() string {
 }
 
 // String is the state in two lines.
-func (s state) String() string {
-	return fmt.Sprintf("%s, %d cores of %s, %d GiB, Linux %s, load %.2f before\n"+
-		"wsfw %s, Traefik %s, Yaegi %s, %s", s.Date.Format(time.RFC3339), s.Cores, s.CPU, s.Memory>>30, s.Kernel, s.Load,
-		s.Versions["wsfw"], s.Versions["traefik"], s.Versions["yaegi"], s.Versions["go"])
+func (s state) String() string { return s.machine() + "\n" + s.programs() }
+
+// machine is when and on what the figures were measured.
+func (s state) machine() string {
+	return fmt.Sprintf("%s, %d cores of %s, %d GiB, Linux %s, load %.2f before",
+		s.Date.Format(time.DateOnly), s.Cores, s.CPU, s.Memory>>30, s.Kernel, s.Load)
+}
+
+// programs are the versions.
+func (s state) programs() string {
+	var texts []string
+	for _, name := range slices.Sorted(maps.Keys(s.Versions)) {
+		texts = append(texts, name+" "+s.Versions[name])
+	}
+	return strings.Join(texts, ", ")
 }
