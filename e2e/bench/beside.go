@@ -1,9 +1,14 @@
 package main
 
 import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -43,8 +48,24 @@ func gorilla(interval time.Duration) system {
 	s := behindTraefik("relay", func(upstream string) (*exec.Cmd, error) {
 		return again(partRelay, "-upstream", upstream, "-interval", interval.String())
 	})
-	s.pings = interval
+	s.pings, s.versions = interval, gorillaVersion
 	return s
+}
+
+// gorillaVersion is that of the library that this program was built with.
+func gorillaVersion() (map[string]string, error) {
+	const path = "github.com/gorilla/websocket"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil, errors.New("this program tells nothing of its build")
+	}
+	versions := map[string]string{}
+	for _, dep := range info.Deps {
+		if dep.Path == path {
+			versions["gorilla/websocket"] = dep.Version
+		}
+	}
+	return versions, nil
 }
 
 // fastify is @fastify/http-proxy, on Node. It pings upstreams only.
@@ -58,8 +79,25 @@ func fastify(interval time.Duration) system {
 			"--upstream", upstream, "--interval", strconv.FormatInt(interval.Milliseconds(), 10)), nil
 	})
 	s.pings, s.sparesClients = interval, true
-	s.version = []string{"node", "--version"}
+	s.versions = fastifyVersions
 	return s
+}
+
+//go:embed fastify/package.json
+var fastifyPackage []byte
+
+// fastifyVersions are those of Node and of the packages.
+func fastifyVersions() (map[string]string, error) {
+	versions, err := versionOf("node", "--version")()
+	if err != nil {
+		return nil, err
+	}
+	var pinned struct{ Dependencies map[string]string }
+	if err := json.Unmarshal(fastifyPackage, &pinned); err != nil {
+		return nil, err
+	}
+	maps.Copy(versions, pinned.Dependencies)
+	return versions, nil
 }
 
 // partVariable is the environment variable that has this program be something else than the bench.

@@ -90,7 +90,7 @@ http://:PORT {
 
 // system is the proxy as one.
 func (p proxy) system() system {
-	return system{name: p.name, start: p.start, version: p.version}
+	return system{name: p.name, start: p.start, versions: versionOf(p.version...)}
 }
 
 // start runs the program in a directory of its own.

@@ -42,19 +42,21 @@ func survey(systems []system) (state, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Versions["traefik"], s.Versions["go"] = info.Main.Version, info.GoVersion
+	s.Versions["traefik"], s.Versions["go"] = info.Main.Version, strings.TrimPrefix(info.GoVersion, "go")
 	for _, dep := range info.Deps {
 		if dep.Path == "github.com/traefik/yaegi" {
 			s.Versions["yaegi"] = dep.Version
 		}
 	}
 	for _, one := range systems {
-		if one.version == nil {
+		if one.versions == nil {
 			continue
 		}
-		if s.Versions[one.version[0]], err = ask(one.version); err != nil {
+		versions, err := one.versions()
+		if err != nil {
 			return s, err
 		}
+		maps.Copy(s.Versions, versions)
 	}
 	return s, nil
 }
@@ -62,13 +64,15 @@ func survey(systems []system) (state, error) {
 // versionNumber is what is of interest in what programs tell of their versions.
 var versionNumber = regexp.MustCompile(`\d+(\.\d+)+`)
 
-// ask has a program tell its version.
-func ask(command []string) (version string, err error) {
-	said, err := exec.Command(command[0], command[1:]...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%v: %w", command, err)
+// versionOf is what a command tells of the version of its program.
+func versionOf(command ...string) func() (map[string]string, error) {
+	return func() (map[string]string, error) {
+		said, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("%v: %w", command, err)
+		}
+		return map[string]string{command[0]: versionNumber.FindString(string(said))}, nil
 	}
-	return versionNumber.FindString(string(said)), nil
 }
 
 // surveyMachine fills in what the kernel tells.
@@ -103,6 +107,9 @@ func (s *state) surveyMachine() error {
 	return nil
 }
 
+// shortRevision is how much of a commit's name tells it from all others.
+const shortRevision = 12
+
 // revision is the commit that this program was built from, and with it the plugin.
 func revision() string {
 	info, ok := debug.ReadBuildInfo()
@@ -118,7 +125,7 @@ func revision() string {
 			changed = " with changes"
 		}
 	}
-	return revision + changed
+	return revision[:min(len(revision), shortRevision)] + changed
 }
 
 // String is the state in two lines.

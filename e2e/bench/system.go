@@ -17,8 +17,10 @@ type system struct {
 	pings time.Duration // interval of its own pings; 0 for none
 	start func(upstream string) (*gateway, error)
 
-	sparesClients bool     // only upstreams are pinged
-	version       []string // command that tells the version of what is beside Traefik; nil for nothing
+	sparesClients bool // only upstreams are pinged
+
+	// versions tells those of the programs besides Traefik, by name. It is nil where there are none.
+	versions func() (map[string]string, error)
 }
 
 // gateway is a system at work.
