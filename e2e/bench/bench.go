@@ -102,7 +102,7 @@ func (b *bench) cell(ctx context.Context, round int, s system, w workload) error
 	if err != nil {
 		return err
 	}
-	g, err := s.start(addr)
+	g, err := s.start(addr, b.profiles != "")
 	if err != nil {
 		return err
 	}

@@ -162,7 +162,7 @@ func TestChoose(t *testing.T) {
 
 // hosted is the plugin on one of the suite's engines.
 func hosted(t *testing.T, e engine.Engine, name string, pings time.Duration) system {
-	start := func(upstream string) (*gateway, error) {
+	start := func(upstream string, profiled bool) (*gateway, error) {
 		options := object{}
 		if pings > 0 {
 			options["pingInterval"] = pings.String()

@@ -18,7 +18,7 @@ import (
 // behindTraefik is a relay that stands beside Traefik, which takes it for its service. The command makes one for an
 // upstream, to which the relay tells its address as the first line of its output.
 func behindTraefik(name string, command func(upstream string) (*exec.Cmd, error)) system {
-	start := func(upstream string) (*gateway, error) {
+	start := func(upstream string, profiled bool) (*gateway, error) {
 		cmd, err := command(upstream)
 		if err != nil {
 			return nil, err
@@ -27,7 +27,7 @@ func behindTraefik(name string, command func(upstream string) (*exec.Cmd, error)
 		if err != nil {
 			return nil, err
 		}
-		before, err := inTraefik(name, 0, nil).start(addr)
+		before, err := inTraefik(name, 0, nil).start(addr, profiled)
 		if err != nil {
 			beside.stop()
 			return nil, err

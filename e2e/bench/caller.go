@@ -8,7 +8,7 @@ import (
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// Knock is handshakes, each followed by a close.
+// Knock is opening handshakes, as after a restart when all clients come back.
 type Knock struct {
 	Addr    string // host:port of the gateway
 	Callers int    // at a time
@@ -23,7 +23,7 @@ func (p *Peers) Knock(k Knock, _ *struct{}) error {
 		end := p.join()
 		go func() {
 			defer end.ended.Store(true)
-			for end.call(k.Addr) == nil {
+			for open := (&guestbook{}); end.call(k.Addr, open) == nil; {
 				continue
 			}
 		}()
@@ -32,25 +32,30 @@ func (p *Peers) Knock(k Knock, _ *struct{}) error {
 	return nil
 }
 
-// goodbye is a client's close frame.
-var goodbye = wire.Close(1000, "").Masking(true).Bytes()
+// guestbook is the latest sessions of a caller, which stay open.
+type guestbook struct {
+	open [256]io.Closer
+	next int
+}
 
-// call opens a session and closes it.
-func (p *peer) call(addr string) error {
+// enter adds a session, in place of the oldest.
+func (g *guestbook) enter(session io.Closer) {
+	if oldest := g.open[g.next]; oldest != nil {
+		_ = oldest.Close() // its end is no matter
+	}
+	g.open[g.next] = session
+	g.next = (g.next + 1) % len(g.open)
+}
+
+// call opens a session.
+func (p *peer) call(addr string, open *guestbook) error {
 	began := time.Now()
 	conn, err := wire.Dial(addr, roleHeader+": "+roleEcho)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	took := time.Since(began)
-	if _, err := conn.Write(goodbye); err != nil {
-		return err
-	}
-	if f, err := conn.ReadFrame(); err != nil || f.Opcode != wire.OpClose {
-		return fmt.Errorf("the close is answered by %v: %w", f, err)
-	}
-	_, _ = io.Copy(io.Discard, conn) // the end of the connection, in whatever way it comes
+	open.enter(conn)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.messages++

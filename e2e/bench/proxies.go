@@ -94,7 +94,7 @@ func (p proxy) system() system {
 }
 
 // start runs the program in a directory of its own.
-func (p proxy) start(upstream string) (*gateway, error) {
+func (p proxy) start(upstream string, _ bool) (*gateway, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err

@@ -15,7 +15,9 @@ import (
 type system struct {
 	name  string
 	pings time.Duration // interval of its own pings; 0 for none
-	start func(upstream string) (*gateway, error)
+
+	// start runs it for an upstream, so that CPU profiles can be taken where profiled.
+	start func(upstream string, profiled bool) (*gateway, error)
 
 	sparesClients bool // only upstreams are pinged
 
@@ -42,7 +44,7 @@ const direct = "direct"
 // systems are all that there are; those that ping do so at that interval.
 func systems(interval time.Duration) []system {
 	all := []system{
-		{name: direct, start: func(upstream string) (*gateway, error) {
+		{name: direct, start: func(upstream string, _ bool) (*gateway, error) {
 			return &gateway{addr: upstream, stop: func() {}}, nil
 		}},
 		inTraefik(native, 0, nil),
@@ -76,7 +78,7 @@ func everything(interval time.Duration) object {
 		"pingInterval": interval.String(), "pongTimeout": (interval / 2).String(),
 		"maxInactivity": "1h", "maxLifetime": "24h",
 		"maxFrameSize": "64MiB", "maxMessageSize": "64MiB", "messageRate": 1e6,
-		"maxConnections": 50_000, "maxConnectionsPerClient": 50_000, "validate": "utf8",
+		"maxConnections": 50_000, "maxConnectionsPerClient": 50_000,
 	}
 }
 
@@ -101,8 +103,8 @@ func inline(options object) config {
 
 // inTraefik is a Traefik that forwards by itself, or with the plugin where there is a configuration for it.
 func inTraefik(name string, pings time.Duration, options config) system {
-	start := func(upstream string) (*gateway, error) {
-		setup := engine.Setup{Name: name, Next: "http://" + upstream}
+	start := func(upstream string, profiled bool) (*gateway, error) {
+		setup := engine.Setup{Name: name, Next: "http://" + upstream, Traefik: engine.Surroundings{NoProfiles: !profiled}}
 		if options != nil {
 			setup.Config = options(upstream)
 		}

@@ -53,7 +53,7 @@ func (w talk) run(ctx context.Context, s *stage) ([]measurement, error) {
 	return w.watch(ctx, s, "message")
 }
 
-// handshakes is the workload of clients that open sessions and close them.
+// handshakes is the workload of clients that open sessions, which stay open for a while.
 type handshakes struct {
 	callers int // at a time
 	span
