@@ -204,11 +204,9 @@ func climbs(path string) bool {
 	return false
 }
 
-// isUnprintable reports whether r would break a request line in two. net/http lets no
-// such byte in, but a middleware before wsfw may have rewritten the path.
-func isUnprintable(r rune) bool {
-	return r <= ' ' || r == 0x7F
-}
+// unprintable are the bytes that would break a request line in two. net/http lets none of them
+// in, but a middleware before wsfw may have rewritten the path.
+const unprintable = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \x7f"
 
 // isDots reports whether a segment is one of RFC 3986's dot segments.
 func isDots(segment string) bool {
@@ -224,6 +222,9 @@ type offer struct {
 
 // offer reads a client's offer and cuts it to what the settings allow.
 func (s *settings) offer(header http.Header) *offer {
+	if len(header[protocolHeader]) == 0 && len(header[extensionsHeader]) == 0 {
+		return &offer{}
+	}
 	o := &offer{protocols: listItems(header[protocolHeader]), extensions: listItems(header[extensionsHeader])}
 	if s.noCompression && len(o.extensions) > 0 {
 		o.extensions = nil
@@ -330,8 +331,7 @@ func switching(header http.Header, key string, answer http.Header) []byte {
 	delete(header, acceptHeader)
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + acceptFor(key) + "\r\n")
-	writeSpelled(&b, header, protocolHeader, "Sec-WebSocket-Protocol")
-	writeSpelled(&b, header, extensionsHeader, "Sec-WebSocket-Extensions")
+	writeNegotiated(&b, header)
 	_ = header.Write(&b)
 	b.WriteString("\r\n")
 	return b.Bytes()
@@ -344,6 +344,14 @@ func headOf(header http.Header) []byte {
 	_ = header.Write(&b)
 	b.WriteString("\r\n")
 	return b.Bytes()
+}
+
+// writeNegotiated moves what is negotiated from header into b.
+func writeNegotiated(b *bytes.Buffer, header http.Header) {
+	if len(header[protocolHeader]) > 0 || len(header[extensionsHeader]) > 0 {
+		writeSpelled(b, header, protocolHeader, "Sec-WebSocket-Protocol")
+		writeSpelled(b, header, extensionsHeader, "Sec-WebSocket-Extensions")
+	}
 }
 
 // writeSpelled moves a header into b under the name that RFC 6455 gives it.

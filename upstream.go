@@ -150,8 +150,7 @@ func (u *upstream) request(req *http.Request, e endpoint, target, key string, o 
 	delete(header, "Host")
 	var b bytes.Buffer
 	b.WriteString("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\n")
-	writeSpelled(&b, header, protocolHeader, "Sec-WebSocket-Protocol")
-	writeSpelled(&b, header, extensionsHeader, "Sec-WebSocket-Extensions")
+	writeNegotiated(&b, header)
 	_ = header.Write(&b)
 	b.WriteString("\r\n")
 	return b.Bytes()

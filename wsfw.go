@@ -170,7 +170,7 @@ func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *
 	u := &v.middleware.settings.upstream
 	e := u.choose(req)
 	target := u.target(e, rest, req.URL.RawQuery)
-	if u.appendPath && climbs(rest) || strings.ContainsFunc(target, isUnprintable) {
+	if u.appendPath && climbs(rest) || strings.ContainsAny(target, unprintable) {
 		refusePath.answer(rw)
 		return nil
 	}
