@@ -44,7 +44,7 @@ func main() {
 	flag.DurationVar(&o.idle.interval, "interval", 10*time.Second, "idle: pingInterval of the systems that ping")
 	flag.DurationVar(&o.idle.settle, "settle", 10*time.Second, "idle: time between the opening and the measurement")
 	flag.DurationVar(&o.idle.window, "window", 30*time.Second, "idle: time measured, at least three intervals")
-	flag.DurationVar(&o.flood, "flood", 4*time.Second, "flood-*: time measured")
+	flag.DurationVar(&o.flood, "flood", 6*time.Second, "flood-*: time measured; with the second before it longer than a close may take")
 	flag.DurationVar(&o.time, "time", 1500*time.Millisecond, "all others but memory: time measured")
 	flag.IntVar(&o.memory.sessions, "connections", 5000, "memory: how many sessions")
 	flag.DurationVar(&o.memory.settle, "rest", 5*time.Second, "memory: time that they are left to themselves")
