@@ -98,7 +98,7 @@ func (m *mute) learn(t *testing.T, code int, reason string) {
 }
 
 // frozen is a process that is stopped: its kernel takes what is sent, and nobody reads it.
-type frozen struct{ *node }
+type frozen struct{ *outsider }
 
 // fall implements [mortal].
 func (f frozen) fall(t *testing.T) time.Time {

@@ -3,14 +3,10 @@ package e2e
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -62,6 +58,7 @@ var onlookers = []struct {
 	{"gorilla", func() onlooker { return newInmate("gorilla") }},
 	{"coder", func() onlooker { return newInmate("coder") }},
 	{"node", func() onlooker { return newNode() }},
+	{"python", func() onlooker { return newPython() }},
 }
 
 // Kinds of events.
@@ -74,6 +71,9 @@ const (
 	eventClose     = "close" // a close frame has come
 	eventError     = "error"
 	eventEnd       = "end" // the connection has ended
+
+	eventUpgrade    = "upgrade"    // of socket.io, from polling; Text names what to
+	eventSubscribed = "subscribed" // the server sends messages from now on
 )
 
 // event is what an onlooker tells.
@@ -275,129 +275,6 @@ func (i *inmate) ping(t *testing.T, payload string) {
 
 // leave implements [onlooker].
 func (i *inmate) leave(*testing.T) { i.speaker.quit() }
-
-// node is an onlooker in a process of its own: the script peers/peer.js.
-type node struct {
-	journal
-	flags    []string
-	launcher []string // the command that runs the script's, where there is one
-	host     string   // on which it listens
-
-	process  *exec.Cmd
-	commands *json.Encoder
-	exited   chan struct{} // closed once the process is gone and all its events are told
-}
-
-// newNode is a node that is not running yet. Flags are further ones of the script's.
-func newNode(flags ...string) *node {
-	return &node{journal: newJournal(), flags: flags, host: "127.0.0.1", exited: make(chan struct{})}
-}
-
-// start runs the script until the test ends.
-func (n *node) start(t *testing.T, flags ...string) {
-	t.Helper()
-	command := slices.Concat(n.launcher, []string{"node", "peers/peer.js"}, n.flags, flags)
-	n.process = exec.Command(command[0], command[1:]...)
-	n.process.Stderr = os.Stderr
-	engine.DieWithParent(n.process)
-	in, err := n.process.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := n.process.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	n.commands = json.NewEncoder(in)
-	go n.watch(out)
-	t.Cleanup(func() { n.kill(t) })
-}
-
-// watch reads what the script tells until its end.
-func (n *node) watch(out io.Reader) {
-	defer close(n.exited)
-	defer close(n.events)
-	for told := json.NewDecoder(out); ; {
-		var e event
-		if told.Decode(&e) != nil {
-			_ = n.process.Wait() // that it has ended is told by exited; its status does not matter
-			return
-		}
-		n.note(e)
-	}
-}
-
-// listen implements [party].
-func (n *node) listen(t *testing.T) string {
-	t.Helper()
-	n.start(t, "--listen", n.host)
-	return fmt.Sprintf("ws://%s:%d", n.host, n.await(t, wire.Timeout, eventListening).Port)
-}
-
-// dial implements [party].
-func (n *node) dial(t *testing.T, addr string) {
-	t.Helper()
-	n.start(t, "--connect", "ws://"+addr+"/socket")
-	n.arrive(t)
-}
-
-// do gives the script a command.
-func (n *node) do(t *testing.T, command object) {
-	t.Helper()
-	if err := n.commands.Encode(command); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (n *node) say(t *testing.T, text string) {
-	t.Helper()
-	n.do(t, object{"do": "say", "text": text})
-}
-
-// ping implements [pinger].
-func (n *node) ping(t *testing.T, payload string) {
-	t.Helper()
-	n.do(t, object{"do": "ping", "payload": hex.EncodeToString([]byte(payload))})
-}
-
-// close sends a close frame, which the other end answers.
-func (n *node) close(t *testing.T, code int, reason string) {
-	t.Helper()
-	n.do(t, object{"do": "close", "code": code, "reason": reason})
-}
-
-// expectFarewell wants this close frame next, and the end of the connection behind it.
-func (n *node) expectFarewell(t *testing.T, code int, reason string) {
-	t.Helper()
-	awaitFarewell(t, n, wire.Timeout, code, reason)
-	n.await(t, wire.Timeout, eventEnd)
-}
-
-// signal has the kernel stop the process, or let it go on.
-func (n *node) signal(t *testing.T, signal os.Signal) {
-	t.Helper()
-	if err := n.process.Process.Signal(signal); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// kill ends the process, also a stopped one, and waits for its end. The kernel ends its connections.
-func (n *node) kill(t *testing.T) {
-	t.Helper()
-	if err := n.process.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Error(err)
-	}
-	<-n.exited
-}
-
-// leave implements [onlooker].
-func (n *node) leave(t *testing.T) {
-	t.Helper()
-	n.kill(t)
-}
 
 // introduce opens a session of two parties by a gateway of its own. Begun is a moment before that.
 func introduce(t *testing.T, e engine.Engine, s engine.Setup, client, upstream party) (g *ground, begun time.Time) {

@@ -82,7 +82,7 @@ func (l line) forward(t *testing.T, on bool) {
 
 // remote is a peer at the far end of a line that is cut.
 type remote struct {
-	*node
+	*outsider
 	line line
 }
 

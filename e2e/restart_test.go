@@ -55,7 +55,7 @@ func TestRollingRestart(t *testing.T) {
 func rollingRestart(t *testing.T, e engine.Engine, clients, rounds int) {
 	setup := engine.Setup{Dedicated: true, Config: object{"upstreamEndpoint": echo(t), "drainTimeout": "2s"}}
 	gateways := []*engine.Gateway{e.Start(t, setup), e.Start(t, setup)}
-	regulars := welcome(t, balance(t, gateways), clients)
+	regulars := welcome(t, balance(t, gateways, "roundrobin"), clients)
 	regulars.awaitServed(t)
 	for range rounds {
 		for _, g := range gateways {
@@ -71,14 +71,15 @@ func rollingRestart(t *testing.T, e engine.Engine, clients, rounds int) {
 }
 
 // balance runs HAProxy in front of the gateways, which knows of their state only what it learns when it connects, and
-// returns its address. Its socket is the test's: so nobody else can have its port, and nobody has to wait for it.
-func balance(t *testing.T, gateways []*engine.Gateway) string {
+// returns its address. The algorithm, by which it chooses between them, is one of HAProxy's. Its socket is the test's:
+// so nobody else can have its port, and nobody has to wait for it.
+func balance(t *testing.T, gateways []*engine.Gateway, algorithm string) string {
 	t.Helper()
 	lines := []string{
 		"global", "  maxconn 4000",
 		"defaults", "  mode tcp", "  retries 3", "  option redispatch 1",
 		"  timeout connect 5s", "  timeout client 5m", "  timeout server 5m",
-		"listen gateways", "  bind fd@3", "  balance roundrobin",
+		"listen gateways", "  bind fd@3", "  balance " + algorithm,
 	}
 	for i, g := range gateways {
 		lines = append(lines, fmt.Sprintf("  server traefik%d %s", i, g.Addr))

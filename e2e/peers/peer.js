@@ -10,9 +10,9 @@
 //   {"do":"ping","payload":"<hex>"}
 //   {"do":"close","code":1000,"reason":"…"}
 
-import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { WebSocket, WebSocketServer } from "ws";
+import { obey, tell } from "./console.js";
 
 const { values: flags } = parseArgs({
   options: {
@@ -24,10 +24,6 @@ const { values: flags } = parseArgs({
 });
 
 let session; // the latest one
-
-function tell(event, details) {
-  process.stdout.write(JSON.stringify({ event, ...details }) + "\n");
-}
 
 // follow tells all that happens in a session. ws tells of a close only when the connection has ended, too.
 function follow(socket) {
@@ -43,17 +39,6 @@ function follow(socket) {
     tell("close", { code, reason: reason.toString() });
     tell("end");
   });
-}
-
-const commands = {
-  say: ({ text }) => session.send(text),
-  ping: ({ payload }) => session.ping(Buffer.from(payload, "hex")),
-  close: ({ code, reason }) => session.close(code, reason),
-};
-
-function obey(line) {
-  const command = JSON.parse(line);
-  commands[command.do](command);
 }
 
 function listen(host) {
@@ -72,7 +57,11 @@ function connect(url) {
   follow(socket);
 }
 
-createInterface({ input: process.stdin }).on("line", obey).on("close", () => process.exit());
+obey({
+  say: ({ text }) => session.send(text),
+  ping: ({ payload }) => session.ping(Buffer.from(payload, "hex")),
+  close: ({ code, reason }) => session.close(code, reason),
+});
 
 if (flags.connect) {
   connect(flags.connect);
