@@ -62,7 +62,7 @@ const (
 // startProcess runs the Traefik binary with the plugin in root and that many entry points, as s asks. The plugin's
 // output goes to log.
 func startProcess(binary, root string, s Setup, entryPoints int, log *Log) (*Process, error) {
-	addrs, err := freeAddrs(s.Host, entryPoints+1)
+	addrs, err := FreeAddrs(s.Host, entryPoints+1)
 	if err != nil {
 		return nil, err
 	}
@@ -225,9 +225,9 @@ func staticEntryPoint(addr string) object {
 	}
 }
 
-// freeAddrs finds n addresses of host on which nobody listens. Their ports lie below those from which kernels serve
+// FreeAddrs finds n addresses of host on which nobody listens. Their ports lie below those from which kernels serve
 // outgoing connections, so that no client of the suite takes one before Traefik does.
-func freeAddrs(host string, n int) ([]string, error) {
+func FreeAddrs(host string, n int) ([]string, error) {
 	const lowest, end = 12000, 32000
 	start := lowest + rand.IntN(end-lowest)
 	var addrs []string
