@@ -10,6 +10,9 @@ DEMO     := e2e/.bin/demo
 PEERS    := e2e/peers/node_modules/.package-lock.json
 FASTIFY  := e2e/bench/fastify/node_modules/.package-lock.json
 
+# What the suite runs beside Go and Node: network namespaces, a balancer, and applications.
+PACKAGES := iproute2 haproxy mosquitto rabbitmq-server python3-websockets chromium
+
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080
 
@@ -108,7 +111,7 @@ bench-packages:
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
 		apt-get install -qy --no-install-recommends nginx-light haproxy caddy; }
 
-# What the suite runs beside Go and Node: network namespaces, a balancer, and a browser for the demo's page.
+# Debian would start the servers among them at once.
 packages:
-	@command -v ip >/dev/null && command -v haproxy >/dev/null && command -v chromium >/dev/null || { \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends iproute2 haproxy chromium; }
+	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends $(PACKAGES); }
