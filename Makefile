@@ -10,8 +10,8 @@ DEMO     := e2e/.bin/demo
 PEERS    := e2e/peers/node_modules/.package-lock.json
 FASTIFY  := e2e/bench/fastify/node_modules/.package-lock.json
 
-# What the suite runs beside Go and Node: network namespaces, a balancer, and applications.
-PACKAGES := iproute2 haproxy mosquitto rabbitmq-server python3-websockets chromium
+# What the suite runs beside Go and Node: network namespaces, a balancer, applications, and Docker for the examples.
+PACKAGES := iproute2 haproxy mosquitto rabbitmq-server python3-websockets chromium docker.io docker-compose
 
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080

@@ -1,0 +1,351 @@
+package e2e
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	gorilla "github.com/gorilla/websocket"
+	"github.com/wsfw/wsfw/e2e/engine"
+)
+
+// dockerTimeout bounds what Docker and Traefik do after one another: a container's end with Traefik's grace time, its
+// start, and the labels' way into the configuration.
+const dockerTimeout = 30 * time.Second
+
+// attemptTimeout bounds one request on the way there: one to a container that has just gone is answered much later.
+const attemptTimeout = 2 * time.Second
+
+// startDocker runs an engine on a machine of the test's own, until that goes.
+func startDocker(t *testing.T) {
+	t.Helper()
+	daemon := exec.Command("dockerd", "--data-root", "/run/docker.data")
+	var output bytes.Buffer
+	daemon.Stdout, daemon.Stderr = &output, &output
+	engine.DieWithParent(daemon)
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = daemon.Process.Kill() // its containers go with the machine
+		_ = daemon.Wait()         // which tells of the kill only
+		if t.Failed() {
+			t.Logf("dockerd:\n%s", output.String())
+		}
+	})
+	await(t, dockerTimeout, func() string {
+		if output, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
+			return string(output)
+		}
+		return ""
+	})
+	importTraefik(t)
+	importWhoami(t)
+}
+
+// importTraefik makes the image that the examples ask for out of the Traefik that the suite runs.
+func importTraefik(t *testing.T) {
+	t.Helper()
+	binary, err := engine.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"/traefik": binary}
+	libraries, _ := exec.Command("ldd", binary).Output() // fails where it needs none
+	for word := range strings.FieldsSeq(string(libraries)) {
+		if path.IsAbs(word) {
+			files[word] = word
+		}
+	}
+	importImage(t, "traefik:v3.6", "/traefik", files)
+}
+
+// importWhoami makes one out of our stand-in.
+func importWhoami(t *testing.T) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "whoami")
+	build := exec.Command("go", "build", "-o", binary, "./whoami")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	importImage(t, "traefik/whoami:v1.11", "/whoami", map[string]string{"/whoami": binary})
+}
+
+// importImage makes an image of nothing but programs, by their paths in it.
+func importImage(t *testing.T, name, entryPoint string, files map[string]string) {
+	t.Helper()
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for name, from := range files {
+		content, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Traefik unpacks plugins there.
+	if err := w.WriteHeader(&tar.Header{Name: "/tmp/", Typeflag: tar.TypeDir, Mode: 0o777}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	docker(t, &archive, "import", "--change", fmt.Sprintf("ENTRYPOINT [%q]", entryPoint), "-", name)
+}
+
+// docker runs a command of Docker's, and returns what it prints.
+func docker(t *testing.T, input io.Reader, args ...string) string {
+	t.Helper()
+	return command(t, input, exec.Command("docker", args...))
+}
+
+// command runs one to its end.
+func command(t *testing.T, input io.Reader, cmd *exec.Cmd) string {
+	t.Helper()
+	var output, complaints bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, &output, &complaints
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %v\n%s%s", cmd.Args, err, output.String(), complaints.String())
+	}
+	return strings.TrimSpace(output.String())
+}
+
+// project is an example that Docker Compose runs.
+type project struct{ dir, file string }
+
+// up has the project as its file says now.
+func (p *project) up(t *testing.T) {
+	t.Helper()
+	p.compose(t, "up", "--detach")
+}
+
+// compose runs a command of Docker Compose's.
+func (p *project) compose(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("docker-compose", append([]string{"--file", "-"}, args...)...)
+	cmd.Dir = p.dir
+	return command(t, strings.NewReader(p.file), cmd)
+}
+
+// relabel replaces a label's value.
+func (p *project) relabel(t *testing.T, label, from, to string) {
+	t.Helper()
+	changed := strings.Replace(p.file, label+"="+from+"\n", label+"="+to+"\n", 1)
+	if changed == p.file {
+		t.Fatalf("no label is %s=%s", label, from)
+	}
+	p.file = changed
+	p.up(t)
+}
+
+// record waits for the record of a session of a middleware's that is the only one to have ended so.
+func (p *project) record(t *testing.T, name, endedBy string, code int) {
+	t.Helper()
+	container := p.compose(t, "ps", "--quiet", "traefik")
+	await(t, soon, func() string {
+		log := docker(t, nil, "logs", container)
+		for line := range strings.Lines(log) {
+			var record object
+			if json.Unmarshal([]byte(line), &record) == nil && record["name"] == name &&
+				record["endedBy"] == endedBy && record["code"] == float64(code) {
+				return ""
+			}
+		}
+		return fmt.Sprintf("no record tells of a session of %s that the %s has ended with %d:\n%s", name, endedBy, code, log)
+	})
+}
+
+// visit opens a session at a URL once that is served.
+func visit(t *testing.T, url string, header http.Header) gorillaSpeaker {
+	t.Helper()
+	var conn *gorilla.Conn
+	await(t, dockerTimeout, func() string {
+		var err error
+		dialer := gorilla.Dialer{HandshakeTimeout: attemptTimeout}
+		if conn, _, err = dialer.Dial(url, header); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	t.Cleanup(func() { conn.Close() })
+	conn.SetReadDeadline(time.Now().Add(dockerTimeout))
+	return gorillaSpeaker{conn}
+}
+
+// awaitStatus waits until a URL gets an answer with this status: an upgrade's, or a plain request's to an http URL.
+func awaitStatus(t *testing.T, url string, header http.Header, want int) {
+	t.Helper()
+	await(t, dockerTimeout, func() string {
+		got, err := statusOf(t, url, header)
+		if err != nil {
+			return err.Error()
+		}
+		if got != want {
+			return fmt.Sprintf("%s gets %d, want %d", url, got, want)
+		}
+		return ""
+	})
+}
+
+func statusOf(t *testing.T, url string, header http.Header) (int, error) {
+	t.Helper()
+	if strings.HasPrefix(url, "ws") {
+		dialer := gorilla.Dialer{HandshakeTimeout: attemptTimeout}
+		conn, resp, err := dialer.Dial(url, header)
+		if conn != nil {
+			conn.Close()
+		}
+		if resp == nil {
+			return 0, err
+		}
+		return resp.StatusCode, nil
+	}
+	client := http.Client{Timeout: attemptTimeout}
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	return resp.StatusCode, nil
+}
+
+// leave closes a session and wants the close answered.
+func leave(t *testing.T, client gorillaSpeaker) {
+	t.Helper()
+	const code = 4001
+	if got := client.bye(code, "done"); got != code {
+		t.Errorf("the answer to close %d is %d", code, got)
+	}
+}
+
+// sees wants the session ended by this close code.
+func sees(t *testing.T, client gorillaSpeaker, code int) {
+	t.Helper()
+	_, _, err := client.hear()
+	if got := client.ended(err); got.code != code && !strings.Contains(got.reason, fmt.Sprint(code)) { // gorilla does not know 1014
+		t.Errorf("the client saw %v, want %d", got, code)
+	}
+}
+
+// example reads a file of an example.
+func example(t *testing.T, name string) (dir, text string) {
+	t.Helper()
+	root, err := engine.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(root, "examples", filepath.FromSlash(name))
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(file), string(content)
+}
+
+// TestDockerLabels runs the Docker example in an engine of its own.
+func TestDockerLabels(t *testing.T) {
+	onOwnMachine(t, func(t *testing.T) {
+		startDocker(t)
+		named(t, "chat.localhost", "rooms.localhost", "live.localhost", "feed.localhost")
+		dir, file := example(t, "docker/compose.yml")
+		p := &project{dir, file}
+		p.up(t)
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Log(p.compose(t, "logs", "--no-color"))
+			}
+		})
+		t.Run("uses", p.isUsed)
+		t.Run("label", p.isRelabelled)
+		t.Run("service", p.losesService)
+		t.Run("traefik", p.losesTraefik)
+	})
+}
+
+// isUsed has each router's sessions and refusals.
+func (p *project) isUsed(t *testing.T) {
+	foreign := http.Header{"Origin": {"https://example.org"}}
+	for url, middleware := range map[string]string{
+		"chat.localhost/socket": "chat@docker", "rooms.localhost/echo": "care@docker", "live.localhost/echo": "care@docker",
+		"feed.localhost/echo": "",
+	} {
+		t.Run(url, func(t *testing.T) {
+			client := visit(t, "ws://"+url, nil)
+			talk(t, client)
+			leave(t, client)
+			if middleware != "" {
+				p.record(t, middleware, "client", 4001)
+			}
+			awaitStatus(t, "http://"+url, nil, http.StatusUpgradeRequired)
+		})
+	}
+	awaitStatus(t, "ws://chat.localhost/socket", foreign, http.StatusForbidden)
+	awaitStatus(t, "ws://feed.localhost/echo", foreign, http.StatusForbidden)
+	awaitStatus(t, "http://chat.localhost/", nil, http.StatusOK)
+}
+
+// isRelabelled changes a label under a session, which goes on under what it began with.
+func (p *project) isRelabelled(t *testing.T) {
+	old := visit(t, "ws://rooms.localhost/echo", nil)
+	talk(t, old)
+	p.relabel(t, "traefik.http.middlewares.care.plugin.wsfw.maxMessageSize", "1MiB", "1KiB")
+	await(t, dockerTimeout, func() string {
+		client := visit(t, "ws://rooms.localhost/echo", nil)
+		defer client.quit()
+		if err := client.say(true, payload(2000)); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := client.hear()
+		if got := client.ended(err).code; got != gorilla.CloseMessageTooBig {
+			return fmt.Sprintf("a session that is too big by the new label ends with %d", got)
+		}
+		return ""
+	})
+	if err := old.say(true, payload(2000)); err != nil {
+		t.Fatal(err)
+	}
+	if _, message, err := old.hear(); err != nil || !bytes.Equal(message, payload(2000)) {
+		t.Errorf("the session that lived hears %d bytes, %v", len(message), err)
+	}
+	leave(t, old)
+}
+
+// losesService stops a service under a session, and starts it again.
+func (p *project) losesService(t *testing.T) {
+	client := visit(t, "ws://live.localhost/echo", nil)
+	neighbour := visit(t, "ws://chat.localhost/socket", nil)
+	p.compose(t, "stop", "live")
+	sees(t, client, 1014)
+	awaitStatus(t, "ws://live.localhost/echo", nil, http.StatusNotFound)
+	talk(t, neighbour)
+	leave(t, neighbour)
+	p.compose(t, "start", "live")
+	leave(t, visit(t, "ws://live.localhost/echo", nil))
+}
+
+// losesTraefik restarts Traefik under sessions.
+func (p *project) losesTraefik(t *testing.T) {
+	clients := []gorillaSpeaker{visit(t, "ws://chat.localhost/socket", nil), visit(t, "ws://live.localhost/echo", nil)}
+	p.compose(t, "restart", "traefik")
+	for _, client := range clients {
+		sees(t, client, gorilla.CloseServiceRestart)
+	}
+	leave(t, visit(t, "ws://chat.localhost/socket", nil))
+	leave(t, visit(t, "ws://live.localhost/echo", nil))
+}
