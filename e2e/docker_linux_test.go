@@ -3,7 +3,6 @@ package e2e
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,18 +12,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	gorilla "github.com/gorilla/websocket"
 	"github.com/wsfw/wsfw/e2e/engine"
 )
-
-// dockerTimeout bounds what Docker and Traefik do after one another: a container's end with Traefik's grace time, its
-// start, and the labels' way into the configuration.
-const dockerTimeout = 30 * time.Second
-
-// attemptTimeout bounds one request on the way there: one to a container that has just gone is answered much later.
-const attemptTimeout = 2 * time.Second
 
 // startDocker runs an engine on a machine of the test's own, until that goes.
 func startDocker(t *testing.T) {
@@ -43,7 +34,7 @@ func startDocker(t *testing.T) {
 			t.Logf("dockerd:\n%s", output.String())
 		}
 	})
-	await(t, dockerTimeout, func() string {
+	await(t, deployTimeout, func() string {
 		if output, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
 			return string(output)
 		}
@@ -129,6 +120,18 @@ func command(t *testing.T, input io.Reader, cmd *exec.Cmd) string {
 // project is an example that Docker Compose runs.
 type project struct{ dir, file string }
 
+// openProject reads an example.
+func openProject(t *testing.T, name string) *project {
+	t.Helper()
+	examples, _ := examplesDir(t)
+	dir := filepath.Join(examples, name)
+	text, err := os.ReadFile(filepath.Join(dir, "compose.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &project{dir, string(text)}
+}
+
 // up has the project as its file says now.
 func (p *project) up(t *testing.T) {
 	t.Helper()
@@ -154,108 +157,11 @@ func (p *project) relabel(t *testing.T, label, from, to string) {
 	p.up(t)
 }
 
-// record waits for the record of a session of a middleware's that is the only one to have ended so.
+// record waits for the record of a session of a middleware's that ended so.
 func (p *project) record(t *testing.T, name, endedBy string, code int) {
 	t.Helper()
 	container := p.compose(t, "ps", "--quiet", "traefik")
-	await(t, soon, func() string {
-		log := docker(t, nil, "logs", container)
-		for line := range strings.Lines(log) {
-			var record object
-			if json.Unmarshal([]byte(line), &record) == nil && record["name"] == name &&
-				record["endedBy"] == endedBy && record["code"] == float64(code) {
-				return ""
-			}
-		}
-		return fmt.Sprintf("no record tells of a session of %s that the %s has ended with %d:\n%s", name, endedBy, code, log)
-	})
-}
-
-// visit opens a session at a URL once that is served.
-func visit(t *testing.T, url string, header http.Header) gorillaSpeaker {
-	t.Helper()
-	var conn *gorilla.Conn
-	await(t, dockerTimeout, func() string {
-		var err error
-		dialer := gorilla.Dialer{HandshakeTimeout: attemptTimeout}
-		if conn, _, err = dialer.Dial(url, header); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
-	t.Cleanup(func() { conn.Close() })
-	conn.SetReadDeadline(time.Now().Add(dockerTimeout))
-	return gorillaSpeaker{conn}
-}
-
-// awaitStatus waits until a URL gets an answer with this status: an upgrade's, or a plain request's to an http URL.
-func awaitStatus(t *testing.T, url string, header http.Header, want int) {
-	t.Helper()
-	await(t, dockerTimeout, func() string {
-		got, err := statusOf(t, url, header)
-		if err != nil {
-			return err.Error()
-		}
-		if got != want {
-			return fmt.Sprintf("%s gets %d, want %d", url, got, want)
-		}
-		return ""
-	})
-}
-
-func statusOf(t *testing.T, url string, header http.Header) (int, error) {
-	t.Helper()
-	if strings.HasPrefix(url, "ws") {
-		dialer := gorilla.Dialer{HandshakeTimeout: attemptTimeout}
-		conn, resp, err := dialer.Dial(url, header)
-		if conn != nil {
-			conn.Close()
-		}
-		if resp == nil {
-			return 0, err
-		}
-		return resp.StatusCode, nil
-	}
-	client := http.Client{Timeout: attemptTimeout}
-	resp, err := client.Get(url)
-	if err != nil {
-		return 0, err
-	}
-	resp.Body.Close()
-	return resp.StatusCode, nil
-}
-
-// leave closes a session and wants the close answered.
-func leave(t *testing.T, client gorillaSpeaker) {
-	t.Helper()
-	const code = 4001
-	if got := client.bye(code, "done"); got != code {
-		t.Errorf("the answer to close %d is %d", code, got)
-	}
-}
-
-// sees wants the session ended by this close code.
-func sees(t *testing.T, client gorillaSpeaker, code int) {
-	t.Helper()
-	_, _, err := client.hear()
-	if got := client.ended(err); got.code != code && !strings.Contains(got.reason, fmt.Sprint(code)) { // gorilla does not know 1014
-		t.Errorf("the client saw %v, want %d", got, code)
-	}
-}
-
-// example reads a file of an example.
-func example(t *testing.T, name string) (dir, text string) {
-	t.Helper()
-	root, err := engine.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(root, "examples", filepath.FromSlash(name))
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Dir(file), string(content)
+	awaitRecord(t, func() string { return docker(t, nil, "logs", container) }, name, endedBy, code)
 }
 
 // TestDockerLabels runs the Docker example in an engine of its own.
@@ -263,8 +169,7 @@ func TestDockerLabels(t *testing.T) {
 	onOwnMachine(t, func(t *testing.T) {
 		startDocker(t)
 		named(t, "chat.localhost", "rooms.localhost", "live.localhost", "feed.localhost")
-		dir, file := example(t, "docker/compose.yml")
-		p := &project{dir, file}
+		p := openProject(t, "docker")
 		p.up(t)
 		t.Cleanup(func() {
 			if t.Failed() {
@@ -286,27 +191,27 @@ func (p *project) isUsed(t *testing.T) {
 		"feed.localhost/echo": "",
 	} {
 		t.Run(url, func(t *testing.T) {
-			client := visit(t, "ws://"+url, nil)
+			client := join(t, "ws://"+url)
 			talk(t, client)
 			leave(t, client)
 			if middleware != "" {
-				p.record(t, middleware, "client", 4001)
+				p.record(t, middleware, "client", leaving)
 			}
-			awaitStatus(t, "http://"+url, nil, http.StatusUpgradeRequired)
+			request{url: "http://" + url}.gets(t, http.StatusUpgradeRequired)
 		})
 	}
-	awaitStatus(t, "ws://chat.localhost/socket", foreign, http.StatusForbidden)
-	awaitStatus(t, "ws://feed.localhost/echo", foreign, http.StatusForbidden)
-	awaitStatus(t, "http://chat.localhost/", nil, http.StatusOK)
+	request{url: "ws://chat.localhost/socket", header: foreign}.gets(t, http.StatusForbidden)
+	request{url: "ws://feed.localhost/echo", header: foreign}.gets(t, http.StatusForbidden)
+	request{url: "http://chat.localhost/"}.gets(t, http.StatusOK)
 }
 
 // isRelabelled changes a label under a session, which goes on under what it began with.
 func (p *project) isRelabelled(t *testing.T) {
-	old := visit(t, "ws://rooms.localhost/echo", nil)
+	old := join(t, "ws://rooms.localhost/echo")
 	talk(t, old)
 	p.relabel(t, "traefik.http.middlewares.care.plugin.wsfw.maxMessageSize", "1MiB", "1KiB")
-	await(t, dockerTimeout, func() string {
-		client := visit(t, "ws://rooms.localhost/echo", nil)
+	await(t, deployTimeout, func() string {
+		client := join(t, "ws://rooms.localhost/echo")
 		defer client.quit()
 		if err := client.say(true, payload(2000)); err != nil {
 			t.Fatal(err)
@@ -328,24 +233,24 @@ func (p *project) isRelabelled(t *testing.T) {
 
 // losesService stops a service under a session, and starts it again.
 func (p *project) losesService(t *testing.T) {
-	client := visit(t, "ws://live.localhost/echo", nil)
-	neighbour := visit(t, "ws://chat.localhost/socket", nil)
+	client := join(t, "ws://live.localhost/echo")
+	neighbour := join(t, "ws://chat.localhost/socket")
 	p.compose(t, "stop", "live")
 	sees(t, client, 1014)
-	awaitStatus(t, "ws://live.localhost/echo", nil, http.StatusNotFound)
+	request{url: "ws://live.localhost/echo"}.gets(t, http.StatusNotFound)
 	talk(t, neighbour)
 	leave(t, neighbour)
 	p.compose(t, "start", "live")
-	leave(t, visit(t, "ws://live.localhost/echo", nil))
+	leave(t, join(t, "ws://live.localhost/echo"))
 }
 
 // losesTraefik restarts Traefik under sessions.
 func (p *project) losesTraefik(t *testing.T) {
-	clients := []gorillaSpeaker{visit(t, "ws://chat.localhost/socket", nil), visit(t, "ws://live.localhost/echo", nil)}
+	clients := []gorillaSpeaker{join(t, "ws://chat.localhost/socket"), join(t, "ws://live.localhost/echo")}
 	p.compose(t, "restart", "traefik")
 	for _, client := range clients {
 		sees(t, client, gorilla.CloseServiceRestart)
 	}
-	leave(t, visit(t, "ws://chat.localhost/socket", nil))
-	leave(t, visit(t, "ws://live.localhost/echo", nil))
+	leave(t, join(t, "ws://chat.localhost/socket"))
+	leave(t, join(t, "ws://live.localhost/echo"))
 }
