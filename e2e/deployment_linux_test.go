@@ -33,6 +33,18 @@ func examplesDir(t *testing.T) (examples, root string) {
 	return filepath.Join(root, "examples"), root
 }
 
+// linkPlugin puts the plugin where a Traefik in the directory looks for it.
+func linkPlugin(t *testing.T, root, dir string) {
+	t.Helper()
+	plugins := filepath.Join(dir, "plugins-local", "src", "github.com", "wsfw")
+	if err := os.MkdirAll(plugins, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(root, filepath.Join(plugins, "wsfw")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // startTraefik runs the binary in a directory until the test ends, and returns what it writes.
 func startTraefik(t *testing.T, dir string, args ...string) (log func() string) {
 	t.Helper()

@@ -146,13 +146,7 @@ func startExamples(t *testing.T) (log func() string) {
 			t.Fatal(err)
 		}
 	}
-	plugins := filepath.Join(dir, "plugins-local", "src", "github.com", "wsfw")
-	if err := os.MkdirAll(plugins, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(root, filepath.Join(plugins, "wsfw")); err != nil {
-		t.Fatal(err)
-	}
+	linkPlugin(t, root, dir)
 	return startTraefik(t, dir, "--configFile=traefik.yml")
 }
 
@@ -177,7 +171,10 @@ func layOutCertificates(t *testing.T) *tls.Config {
 	}
 }
 
-// serveExample runs an upstream that echoes messages. It says which it is, and the path that it got.
+// authorizationMark tells what authorization an upstream got.
+const authorizationMark = "X-Authorization"
+
+// serveExample runs an upstream that echoes messages. It says which it is, and what path and authorization it got.
 func serveExample(t *testing.T, addr string, protocols []string, config *tls.Config) {
 	t.Helper()
 	host, _, err := net.SplitHostPort(addr)
@@ -190,6 +187,7 @@ func serveExample(t *testing.T, addr string, protocols []string, config *tls.Con
 	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		rw.Header().Set(serverMark, host+req.URL.Path)
+		rw.Header().Set(authorizationMark, req.Header.Get("Authorization"))
 		if !gorilla.IsWebSocketUpgrade(req) {
 			return
 		}
