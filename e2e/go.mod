@@ -13,6 +13,7 @@ require (
 	github.com/traefik/paerser v0.2.2
 	github.com/traefik/yaegi v0.16.1
 	github.com/wsfw/wsfw v0.0.0
+	golang.org/x/mod v0.30.0
 	golang.org/x/sync v0.22.0
 	golang.org/x/sys v0.47.0
 	gonum.org/v1/plot v0.17.0

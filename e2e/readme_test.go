@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -28,16 +30,19 @@ type routing struct {
 // plugin holds a plugin's options, in the type by which Traefik's label parser knows to leave them as they are.
 type plugin map[string]any
 
-// document is a YAML block of the documents: a static or dynamic configuration, or a compose file.
+// document is one of YAML: a static or dynamic configuration, a Kubernetes object, a compose file, or values of a chart.
 type document struct {
 	routing      `yaml:",inline"`
 	Experimental struct {
 		Plugins map[string]struct {
 			ModuleName string `yaml:"moduleName"`
+			Version    string
 		}
 	}
+	Spec     struct{ Plugin map[string]plugin }
 	Services map[string]struct {
 		Labels []string
+		Deploy struct{ Labels []string }
 	}
 }
 
@@ -63,13 +68,26 @@ func documents(t *testing.T, name string) []document {
 	t.Helper()
 	var docs []document
 	for _, block := range fence.FindAllStringSubmatch(read(t, name), -1) {
+		docs = append(docs, parse(t, block[1])...)
+	}
+	return docs
+}
+
+// parse returns the documents of a YAML stream.
+func parse(t *testing.T, text string) []document {
+	t.Helper()
+	var docs []document
+	for decoder := yaml.NewDecoder(strings.NewReader(text)); ; {
 		var doc document
-		if err := yaml.Unmarshal([]byte(block[1]), &doc); err != nil {
-			t.Fatalf("%v in%s", err, block[1])
+		err := decoder.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return docs
+		}
+		if err != nil {
+			t.Fatalf("%v in%s", err, text)
 		}
 		docs = append(docs, doc)
 	}
-	return docs
 }
 
 // options returns every middleware's options in a document, those in labels as Traefik's own parser reads them.
@@ -79,9 +97,12 @@ func (d document) options(t *testing.T) map[string]plugin {
 	for name, middleware := range d.HTTP.Middlewares {
 		found[name] = middleware.Plugin["wsfw"]
 	}
+	if options, ok := d.Spec.Plugin["wsfw"]; ok {
+		found["object"] = options
+	}
 	for _, s := range d.Services {
 		labels := map[string]string{}
-		for _, label := range s.Labels {
+		for _, label := range slices.Concat(s.Labels, s.Deploy.Labels) {
 			key, value, _ := strings.Cut(label, "=")
 			labels[key] = value
 		}
@@ -207,22 +228,4 @@ func TestReadmeNamesModule(t *testing.T) {
 	if !slices.Equal(modules, []string{"github.com/wsfw/wsfw"}) {
 		t.Errorf("static configurations name the modules %q", modules)
 	}
-}
-
-// The options of the catalog's trial run must load, too.
-func TestManifestLoads(t *testing.T) {
-	text := read(t, ".traefik.yml")
-	var manifest struct {
-		DisplayName, Type, Import, Summary string
-		TestData                           map[string]any `yaml:"testData"`
-	}
-	if err := yaml.Unmarshal([]byte(text), &manifest); err != nil {
-		t.Fatal(err)
-	}
-	if manifest.Type != "middleware" || manifest.Import != "github.com/wsfw/wsfw" || len(manifest.TestData) == 0 {
-		t.Errorf("manifest %+v", manifest)
-	}
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		e.Start(t, engine.Setup{Config: manifest.TestData, Next: recorder(t)})
-	})
 }

@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"testing"
+
+	"github.com/wsfw/wsfw/e2e/engine"
+)
+
+// TestExamplesLoad wants every configuration of every example, in files and in text, to load.
+func TestExamplesLoad(t *testing.T) {
+	root, err := engine.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, err := os.ReadDir(filepath.Join(root, "examples"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, example := range examples {
+		if !example.IsDir() {
+			continue
+		}
+		t.Run(example.Name(), func(t *testing.T) {
+			docs := documentsBelow(t, root, path.Join("examples", example.Name()))
+			engine.Each(t, func(t *testing.T, e engine.Engine) { loadAll(t, e, docs) })
+		})
+	}
+}
+
+// documentsBelow reads all YAML below a folder of the repository, that in Markdown included.
+func documentsBelow(t *testing.T, root, folder string) []document {
+	t.Helper()
+	var docs []document
+	err := fs.WalkDir(os.DirFS(root), folder, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		switch path.Ext(name) {
+		case ".md":
+			docs = append(docs, documents(t, name)...)
+		case ".yml", ".yaml":
+			docs = append(docs, parse(t, read(t, name))...)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return docs
+}
+
+// loadAll wants the middlewares to load, and there to be some.
+func loadAll(t *testing.T, e engine.Engine, docs []document) {
+	t.Helper()
+	loaded := 0
+	for _, doc := range docs {
+		for name, options := range doc.options(t) {
+			loaded++
+			t.Run(name, func(t *testing.T) {
+				e.Start(t, engine.Setup{Config: placed(t, options), Next: recorder(t)})
+			})
+		}
+	}
+	if loaded == 0 {
+		t.Error("there is no middleware")
+	}
+}
+
+// placed is options with the files that they name in a place of the test's.
+func placed(t *testing.T, options plugin) plugin {
+	t.Helper()
+	files, ok := options["tls"].(plugin)
+	if !ok {
+		return options
+	}
+	files, options = maps.Clone(files), maps.Clone(options)
+	options["tls"] = files
+	authority := newTLSAuthority(t)
+	pair := authority.client(t)
+	content := map[string][]byte{"caFile": authority.pem, "certFile": certPEM(pair), "keyFile": keyPEM(t, pair)}
+	for option, text := range content {
+		if _, ok := files[option]; ok {
+			files[option] = tlsDir(t.TempDir()).write(t, option, text)
+		}
+	}
+	return options
+}
