@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -85,13 +87,23 @@ type request struct {
 	url    string
 	header http.Header
 	offer  []string // of subprotocols
+	at     string   // the address that is dialled; empty: the URL's
+}
+
+// dial connects to where the request goes.
+func (r request) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if r.at != "" {
+		addr = r.at
+	}
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, network, addr)
 }
 
 // send returns the answer, and its connection where that is a session.
 func (r request) send(t *testing.T) (*gorilla.Conn, *http.Response, error) {
 	t.Helper()
 	if strings.HasPrefix(r.url, "ws") {
-		dialer := gorilla.Dialer{HandshakeTimeout: attemptTimeout, Subprotocols: r.offer}
+		dialer := gorilla.Dialer{HandshakeTimeout: attemptTimeout, Subprotocols: r.offer, NetDialContext: r.dial}
 		conn, resp, err := dialer.Dial(r.url, r.header)
 		if resp != nil {
 			err = nil // its status tells
@@ -103,7 +115,7 @@ func (r request) send(t *testing.T) (*gorilla.Conn, *http.Response, error) {
 		t.Fatal(err)
 	}
 	maps.Copy(req.Header, r.header)
-	client := http.Client{Timeout: attemptTimeout}
+	client := http.Client{Timeout: attemptTimeout, Transport: &http.Transport{DialContext: r.dial, DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err == nil {
 		resp.Body.Close()
@@ -156,6 +168,7 @@ func leave(t *testing.T, client gorillaSpeaker) {
 // sees wants the session ended by this close code.
 func sees(t *testing.T, client gorillaSpeaker, code int) {
 	t.Helper()
+	client.conn.SetReadDeadline(time.Now().Add(deployTimeout))
 	_, _, err := client.hear()
 	if got := client.ended(err); got.code != code && !strings.Contains(got.reason, fmt.Sprint(code)) { // gorilla does not know 1014
 		t.Errorf("the client saw %v, want %d", got, code)

@@ -17,10 +17,17 @@ import (
 	"github.com/wsfw/wsfw/e2e/engine"
 )
 
-// startDocker runs an engine on a machine of the test's own, until that goes.
-func startDocker(t *testing.T) {
+// host is a Docker engine on a machine of the test's own.
+type host struct {
+	socket string
+	pid    int
+}
+
+// startDocker runs an engine until the machine goes. The launcher, where there is one, is a command that becomes it.
+func startDocker(t *testing.T, launcher ...string) host {
 	t.Helper()
-	daemon := exec.Command("dockerd", "--data-root", "/run/docker.data")
+	args := append(launcher, "dockerd", "--data-root", "/run/docker.data")
+	daemon := exec.Command(args[0], args[1:]...)
 	var output bytes.Buffer
 	daemon.Stdout, daemon.Stderr = &output, &output
 	engine.DieWithParent(daemon)
@@ -34,18 +41,20 @@ func startDocker(t *testing.T) {
 			t.Logf("dockerd:\n%s", output.String())
 		}
 	})
+	h := host{fmt.Sprintf("/proc/%d/root/run/docker.sock", daemon.Process.Pid), daemon.Process.Pid}
 	await(t, deployTimeout, func() string {
-		if output, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
+		if output, err := h.command("info").CombinedOutput(); err != nil {
 			return string(output)
 		}
 		return ""
 	})
-	importTraefik(t)
-	importWhoami(t)
+	h.importTraefik(t)
+	h.importWhoami(t)
+	return h
 }
 
 // importTraefik makes the image that the examples ask for out of the Traefik that the suite runs.
-func importTraefik(t *testing.T) {
+func (h host) importTraefik(t *testing.T) {
 	t.Helper()
 	binary, err := engine.Binary()
 	if err != nil {
@@ -58,11 +67,11 @@ func importTraefik(t *testing.T) {
 			files[word] = word
 		}
 	}
-	importImage(t, "traefik:v3.6", "/traefik", files)
+	h.importImage(t, "traefik:v3.6", "/traefik", files)
 }
 
 // importWhoami makes one out of our stand-in.
-func importWhoami(t *testing.T) {
+func (h host) importWhoami(t *testing.T) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "whoami")
 	build := exec.Command("go", "build", "-o", binary, "./whoami")
@@ -70,11 +79,11 @@ func importWhoami(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
-	importImage(t, "traefik/whoami:v1.11", "/whoami", map[string]string{"/whoami": binary})
+	h.importImage(t, "traefik/whoami:v1.11", "/whoami", map[string]string{"/whoami": binary})
 }
 
 // importImage makes an image of nothing but programs, by their paths in it.
-func importImage(t *testing.T, name, entryPoint string, files map[string]string) {
+func (h host) importImage(t *testing.T, name, entryPoint string, files map[string]string) {
 	t.Helper()
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
@@ -97,17 +106,22 @@ func importImage(t *testing.T, name, entryPoint string, files map[string]string)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	docker(t, &archive, "import", "--change", fmt.Sprintf("ENTRYPOINT [%q]", entryPoint), "-", name)
+	h.docker(t, &archive, "import", "--change", fmt.Sprintf("ENTRYPOINT [%q]", entryPoint), "-", name)
+}
+
+// command is one of Docker's.
+func (h host) command(args ...string) *exec.Cmd {
+	return exec.Command("docker", append([]string{"--host", "unix://" + h.socket}, args...)...)
 }
 
 // docker runs a command of Docker's, and returns what it prints.
-func docker(t *testing.T, input io.Reader, args ...string) string {
+func (h host) docker(t *testing.T, input io.Reader, args ...string) string {
 	t.Helper()
-	return command(t, input, exec.Command("docker", args...))
+	return finish(t, input, h.command(args...))
 }
 
-// command runs one to its end.
-func command(t *testing.T, input io.Reader, cmd *exec.Cmd) string {
+// finish runs a command to its end, and returns what it prints.
+func finish(t *testing.T, input io.Reader, cmd *exec.Cmd) string {
 	t.Helper()
 	var output, complaints bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, &output, &complaints
@@ -118,10 +132,13 @@ func command(t *testing.T, input io.Reader, cmd *exec.Cmd) string {
 }
 
 // project is an example that Docker Compose runs.
-type project struct{ dir, file string }
+type project struct {
+	host
+	dir, file string
+}
 
 // openProject reads an example.
-func openProject(t *testing.T, name string) *project {
+func openProject(t *testing.T, h host, name string) *project {
 	t.Helper()
 	examples, _ := examplesDir(t)
 	dir := filepath.Join(examples, name)
@@ -129,7 +146,7 @@ func openProject(t *testing.T, name string) *project {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &project{dir, string(text)}
+	return &project{h, dir, string(text)}
 }
 
 // up has the project as its file says now.
@@ -141,9 +158,9 @@ func (p *project) up(t *testing.T) {
 // compose runs a command of Docker Compose's.
 func (p *project) compose(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("docker-compose", append([]string{"--file", "-"}, args...)...)
+	cmd := exec.Command("docker-compose", append([]string{"--host", "unix://" + p.socket, "--file", "-"}, args...)...)
 	cmd.Dir = p.dir
-	return command(t, strings.NewReader(p.file), cmd)
+	return finish(t, strings.NewReader(p.file), cmd)
 }
 
 // relabel replaces a label's value.
@@ -161,15 +178,15 @@ func (p *project) relabel(t *testing.T, label, from, to string) {
 func (p *project) record(t *testing.T, name, endedBy string, code int) {
 	t.Helper()
 	container := p.compose(t, "ps", "--quiet", "traefik")
-	awaitRecord(t, func() string { return docker(t, nil, "logs", container) }, name, endedBy, code)
+	awaitRecord(t, func() string { return p.docker(t, nil, "logs", container) }, name, endedBy, code)
 }
 
 // TestDockerLabels runs the Docker example in an engine of its own.
 func TestDockerLabels(t *testing.T) {
 	onOwnMachine(t, func(t *testing.T) {
-		startDocker(t)
+		h := startDocker(t)
 		named(t, "chat.localhost", "rooms.localhost", "live.localhost", "feed.localhost")
-		p := openProject(t, "docker")
+		p := openProject(t, h, "docker")
 		p.up(t)
 		t.Cleanup(func() {
 			if t.Failed() {

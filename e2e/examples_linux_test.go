@@ -47,21 +47,21 @@ var exampleVisits = []struct {
 		status: 400,
 	},
 	{
-		name: "stomp", request: request{"ws://stomp.example.com/ws", origin("http://stomp.example.com"), []string{"v10.stomp", "v11.stomp", "v12.stomp"}},
+		name: "stomp", request: request{"ws://stomp.example.com/ws", origin("http://stomp.example.com"), []string{"v10.stomp", "v11.stomp", "v12.stomp"}, ""},
 		protocol: "v12.stomp",
 		status:   101, upstreams: []string{"stomp-1.internal/ws", "stomp-2.internal/ws"}, middleware: "stomp@file",
 	},
 	{
-		name: "stomp, 1.0", request: request{"ws://stomp.example.com/ws", origin("http://stomp.example.com"), []string{"v10.stomp"}},
+		name: "stomp, 1.0", request: request{"ws://stomp.example.com/ws", origin("http://stomp.example.com"), []string{"v10.stomp"}, ""},
 		status: 400,
 	},
 	{
-		name: "graphql", request: request{"ws://api.example.com/graphql", origin("https://app.example.com"), []string{"graphql-transport-ws"}},
+		name: "graphql", request: request{"ws://api.example.com/graphql", origin("https://app.example.com"), []string{"graphql-transport-ws"}, ""},
 		protocol: "graphql-transport-ws",
 		status:   101, upstreams: []string{"api.internal/graphql"}, middleware: "graphql@file",
 	},
 	{
-		name: "graphql, older subprotocol", request: request{"ws://api.example.com/graphql", origin("https://app.example.com"), []string{"graphql-ws"}},
+		name: "graphql, older subprotocol", request: request{"ws://api.example.com/graphql", origin("https://app.example.com"), []string{"graphql-ws"}, ""},
 		status: 400,
 	},
 	{name: "graphql, query", request: request{url: "http://api.example.com/graphql"}, status: 200, upstreams: []string{"api.internal/graphql"}},
