@@ -190,3 +190,31 @@ func awaitRecord(t *testing.T, log func() string, name, endedBy string, code int
 		return fmt.Sprintf("no record tells of a session of %s that the %s has ended with %d:\n%s", name, endedBy, code, text)
 	})
 }
+
+// narrow is a maxMessageSize, and tooWide a size above it.
+const (
+	narrow  = "1KiB"
+	tooWide = 2000
+)
+
+// narrowed has the maxMessageSize lowered under a session, which goes on under what it began with. New ones do not.
+func narrowed(t *testing.T, r request, lower func()) {
+	t.Helper()
+	old, _ := r.gets(t, http.StatusSwitchingProtocols)
+	talk(t, old)
+	lower()
+	await(t, deployTimeout, func() string {
+		client, _ := r.gets(t, http.StatusSwitchingProtocols)
+		defer client.quit()
+		if err := client.say(true, payload(tooWide)); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := client.hear()
+		if got := client.ended(err); got.code != gorilla.CloseMessageTooBig {
+			return fmt.Sprintf("a session of the new label's ends with %v", got)
+		}
+		return ""
+	})
+	forwardCase{}.exchange(t, old, true, payload(tooWide))
+	leave(t, old)
+}

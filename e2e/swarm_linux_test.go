@@ -53,6 +53,7 @@ func TestDockerSwarm(t *testing.T) {
 			}
 		})
 		t.Run("uses", s.isUsed)
+		t.Run("label", s.isRelabelled)
 		t.Run("restart", s.restarts)
 	})
 }
@@ -87,6 +88,14 @@ func (h host) traefikLog(t *testing.T) (log func() string) {
 	t.Helper()
 	container := h.docker(t, nil, "ps", "--quiet", "--filter", "label=com.docker.swarm.service.name=gateway_traefik")
 	return func() string { return h.docker(t, nil, "logs", container) }
+}
+
+// isRelabelled changes a label of a service under a session with it: its tasks stay.
+func (s swarm) isRelabelled(t *testing.T) {
+	narrowed(t, on(secondNode, "ws://live.localhost/echo"), func() {
+		label := "traefik.http.middlewares.care.plugin.wsfw.maxMessageSize=" + narrow
+		s[firstNode].docker(t, nil, "service", "update", "--detach", "--label-add", label, "gateway_live")
+	})
 }
 
 // restarts has one Traefik after the other restarted, with a session each. The client comes back by the other one.
