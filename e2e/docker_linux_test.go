@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	gorilla "github.com/gorilla/websocket"
@@ -36,8 +37,8 @@ func startDocker(t *testing.T, launcher ...string) host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = daemon.Process.Kill() // its containers go with the machine
-		_ = daemon.Wait()         // which tells of the kill only
+		_ = daemon.Process.Signal(syscall.SIGTERM) // it has its containers end, and removes their control groups
+		_ = daemon.Wait()                          // which tells how it ended: no matter
 		if t.Failed() {
 			t.Logf("dockerd:\n%s", output.String())
 		}
