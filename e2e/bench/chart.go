@@ -73,7 +73,7 @@ var tints = []tint{
 
 const (
 	chartWidth  = 25 * vg.Centimeter
-	legendWidth = 3 * vg.Centimeter
+	legendWidth = 3.5 * vg.Centimeter
 	panelHeight = 6.5 * vg.Centimeter
 	footHeight  = 1.2 * vg.Centimeter
 	margin      = 0.3 * vg.Centimeter
@@ -87,6 +87,7 @@ func (r *report) draw(path string) error {
 	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
 	plotter.DefaultFont = plot.DefaultFont
 	legend := plot.NewLegend()
+	legend.TextStyle.Font.Size = vg.Points(10)
 	legend.Top, legend.Left, legend.YOffs, legend.Padding = true, true, -margin, margin/4
 	var plots [][]*plot.Plot
 	for i, p := range panels {
