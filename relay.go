@@ -121,13 +121,8 @@ func work(s *session, f *flow, n int, err error) bool {
 		readErr, writeErr = bulk(f)
 	} else if n == 0 && err != nil {
 		readErr = err
-	} else {
-		if n > 0 {
-			rouse(s, f)
-		}
-		if !isClose(f, n) {
-			readErr, writeErr = relay(f, n, err)
-		}
+	} else if n == 0 || hasWork(s, f, n) {
+		readErr, writeErr = relay(f, n, err)
 	}
 	if writeErr != nil {
 		s.unwritable(f, writeErr)
@@ -149,6 +144,13 @@ func work(s *session, f *flow, n int, err error) bool {
 		return false
 	}
 	return true
+}
+
+// hasWork takes a pump to work for the n bytes that have ended its rest, unless they are a close
+// frame, which the track then holds.
+func hasWork(s *session, f *flow, n int) bool {
+	rouse(s, f)
+	return !isClose(f, n)
 }
 
 // isClose takes a close frame that comes by itself after a rest, as most do: without relay and
@@ -441,35 +443,37 @@ func readOn(f *flow, buf []byte) (int, error) {
 	}
 }
 
+// drop reads and drops what still comes behind a close frame.
+func drop(f *flow) {
+	for {
+		if n, err := readOn(f, f.buf); err != nil && n == 0 {
+			return
+		}
+	}
+}
+
 // discard reads and drops what still comes from a side that may say nothing more, to
 // its end of stream, and notes its close frame.
 func (s *session) discard(f *flow) {
 	if f.track.closing != nil {
-		for {
-			if n, err := readOn(f, f.buf); err != nil && n == 0 {
-				return
-			}
-		}
+		drop(f)
+		return
 	}
 	_ = grow(f) // whoever is in full flow is to be heard out before closeTimeout
 	rest := newTrack(lax, f.track.masked)
 	rest.left = f.track.left
-	rest.closing = f.track.closing
 	for {
-		if rest.closing == nil {
-			frames := rest.frames
-			pass := walk(rest, f.buf[:f.held])
-			if pass > largeBuffer/2 && rest.frames-frames > int64(pass/denseFrame) {
-				time.Sleep(discardPause)
-			}
-			f.held = copy(f.buf, f.buf[pass:f.held])
-			if rest.closing != nil {
-				s.mark(&f.from.closeReceived)
-			}
-		}
+		frames := rest.frames
+		pass := walk(rest, f.buf[:f.held])
 		if rest.closing != nil {
-			f.held = 0
+			s.mark(&f.from.closeReceived)
+			drop(f)
+			return
 		}
+		if pass > largeBuffer/2 && rest.frames-frames > int64(pass/denseFrame) {
+			time.Sleep(discardPause)
+		}
+		f.held = copy(f.buf, f.buf[pass:f.held])
 		n, err := readOn(f, f.buf[f.held:])
 		if err != nil && n == 0 {
 			return
