@@ -64,11 +64,19 @@ func TestMemory(t *testing.T) {
 			setup.Wrap = wrapInGauges(gauges)
 		}
 		here := newGroundOf(t, e, setup)
+		start := func(t *testing.T, by string, s shipment) *move {
+			near, far := here.join(t).from(by)
+			return newMove(t, near, far, s)
+		}
 		for _, by := range ends {
+			// What is made once and stays, such as the interpreter's types, is no message's.
+			start(t, by, shipment{frames: 2, size: 1 << 20}).runThrough(t)
+			if e.Name() != "traefik" {
+				<-gauges
+			}
 			for _, s := range shipments {
 				t.Run(s.name+" from "+by, func(t *testing.T) {
-					near, far := here.join(t).from(by)
-					m := newMove(t, near, far, s)
+					m := start(t, by, s)
 					m.run(t, here.gateway)
 					if e.Name() != "traefik" {
 						(<-gauges).check(t)
@@ -157,6 +165,17 @@ func (m *move) run(t *testing.T, g *engine.Gateway) {
 	}
 	m.judge(t, g, grown, peakOf(t, g)-resident)
 	t.Logf("%v", time.Since(start))
+}
+
+// runThrough brings the shipment through.
+func (m *move) runThrough(t *testing.T) {
+	t.Helper()
+	sent := make(chan error, 1)
+	go func() { sent <- m.send() }()
+	m.receive(t, io.Discard, 0)
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
 }
 
 // receive takes all but the rest.
