@@ -157,10 +157,10 @@ func join(t *testing.T, url string) gorillaSpeaker {
 // leaving is the close code of clients that have done what they came for.
 const leaving = 4001
 
-// leave closes a session and wants the close answered.
-func leave(t *testing.T, client gorillaSpeaker) {
+// leave closes a session for a reason that is no other session's, and wants the close answered.
+func leave(t *testing.T, client gorillaSpeaker, reason string) {
 	t.Helper()
-	if got := client.bye(leaving, "done"); got != leaving {
+	if got := client.bye(leaving, reason); got != leaving {
 		t.Errorf("the answer to close %d is %d", leaving, got)
 	}
 }
@@ -175,19 +175,19 @@ func sees(t *testing.T, client gorillaSpeaker, code int) {
 	}
 }
 
-// awaitRecord waits until a log has the record of a session of a middleware's that ended so.
-func awaitRecord(t *testing.T, log func() string, name, endedBy string, code int) {
+// awaitRecord waits until a log has the record of a session of a middleware's that its client has left.
+func awaitRecord(t *testing.T, log func() string, name, reason string) {
 	t.Helper()
 	await(t, soon, func() string {
 		text := log()
 		for line := range strings.Lines(text) {
 			var record object
-			if json.Unmarshal([]byte(line), &record) == nil && record["name"] == name &&
-				record["endedBy"] == endedBy && record["code"] == float64(code) {
+			if json.Unmarshal([]byte(line), &record) == nil && record["name"] == name && record["endedBy"] == "client" &&
+				record["code"] == float64(leaving) && record["reason"] == reason {
 				return ""
 			}
 		}
-		return fmt.Sprintf("no record tells of a session of %s that the %s has ended with %d:\n%s", name, endedBy, code, text)
+		return fmt.Sprintf("no record tells of a session of %s that was left for %q:\n%s", name, reason, text)
 	})
 }
 
@@ -216,5 +216,5 @@ func narrowed(t *testing.T, r request, lower func()) {
 		return ""
 	})
 	forwardCase{}.exchange(t, old, true, payload(tooWide))
-	leave(t, old)
+	leave(t, old, "narrowed")
 }

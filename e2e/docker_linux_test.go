@@ -176,11 +176,11 @@ func (p *project) relabel(t *testing.T, label, from, to string) {
 	p.up(t)
 }
 
-// record waits for the record of a session of a middleware's that ended so.
-func (p *project) record(t *testing.T, name, endedBy string, code int) {
+// traefikLog is what the project's Traefik writes.
+func (p *project) traefikLog(t *testing.T) (log func() string) {
 	t.Helper()
 	container := p.compose(t, "ps", "--quiet", "traefik")
-	awaitRecord(t, func() string { return p.docker(t, nil, "logs", container) }, name, endedBy, code)
+	return func() string { return p.docker(t, nil, "logs", container) }
 }
 
 // TestDockerLabels runs the Docker example in an engine of its own.
@@ -212,9 +212,9 @@ func (p *project) isUsed(t *testing.T) {
 		t.Run(url, func(t *testing.T) {
 			client := join(t, "ws://"+url)
 			talk(t, client)
-			leave(t, client)
+			leave(t, client, url)
 			if middleware != "" {
-				p.record(t, middleware, "client", leaving)
+				awaitRecord(t, p.traefikLog(t), middleware, url)
 			}
 			request{url: "http://" + url}.gets(t, http.StatusUpgradeRequired)
 		})
@@ -239,9 +239,9 @@ func (p *project) losesService(t *testing.T) {
 	sees(t, client, 1014)
 	request{url: "ws://live.localhost/echo"}.gets(t, http.StatusNotFound)
 	talk(t, neighbour)
-	leave(t, neighbour)
+	leave(t, neighbour, "neighbour")
 	p.compose(t, "start", "live")
-	leave(t, join(t, "ws://live.localhost/echo"))
+	leave(t, join(t, "ws://live.localhost/echo"), "back")
 }
 
 // losesTraefik restarts Traefik under sessions.
@@ -251,6 +251,6 @@ func (p *project) losesTraefik(t *testing.T) {
 	for _, client := range clients {
 		sees(t, client, gorilla.CloseServiceRestart)
 	}
-	leave(t, join(t, "ws://chat.localhost/socket"))
-	leave(t, join(t, "ws://live.localhost/echo"))
+	leave(t, join(t, "ws://chat.localhost/socket"), "back")
+	leave(t, join(t, "ws://live.localhost/echo"), "back")
 }

@@ -121,8 +121,8 @@ func TestExamples(t *testing.T) {
 					t.Errorf("the subprotocol is %q, want %q", protocol, v.protocol)
 				}
 				forwardCase{}.exchange(t, client, false, []byte("Grüße, 世界"))
-				leave(t, client)
-				awaitRecord(t, log, v.middleware, "client", leaving)
+				leave(t, client, v.name)
+				awaitRecord(t, log, v.middleware, v.name)
 			})
 		}
 	})

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/wsfw/wsfw/e2e/engine"
@@ -89,4 +91,49 @@ func placed(t *testing.T, options plugin) plugin {
 		}
 	}
 	return options
+}
+
+// reference matches a link to a file or folder beside a document.
+var reference = regexp.MustCompile(`\]\(([A-Za-z./-]+)\)`)
+
+// TestExamplesLink wants every example to have a README and to be in the list, and their links to lead somewhere.
+func TestExamplesLink(t *testing.T) {
+	root, err := engine.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := filepath.Join(root, "examples")
+	listed := linked(t, examples)
+	folders, err := os.ReadDir(examples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range folders {
+		if !folder.IsDir() {
+			continue
+		}
+		example := filepath.Join(examples, folder.Name())
+		linked(t, example)
+		if !slices.Contains(listed, example) {
+			t.Errorf("the list does not have %s", example)
+		}
+	}
+}
+
+// linked are the files and folders to which the README of a folder links.
+func linked(t *testing.T, folder string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var targets []string
+	for _, found := range reference.FindAllStringSubmatch(string(text), -1) {
+		target := filepath.Join(folder, found[1])
+		if _, err := os.Stat(target); err != nil {
+			t.Errorf("%s links to what is not there: %v", folder, err)
+		}
+		targets = append(targets, target)
+	}
+	return targets
 }

@@ -143,8 +143,8 @@ func TestKubernetes(t *testing.T) {
 		chatting := request{url: "ws://chat.example.com/socket/lobby", header: origin("http://chat.example.com")}
 		client, resp := chatting.gets(t, http.StatusSwitchingProtocols)
 		talk(t, client)
-		leave(t, client)
-		awaitRecord(t, log, "chat-chat@kubernetescrd", "client", leaving)
+		leave(t, client, "chat")
+		awaitRecord(t, log, "chat-chat@kubernetescrd", "chat")
 		if from := resp.Header.Get(serverMark); from != chat+"/socket/lobby" {
 			t.Errorf("the session is with %q", from)
 		}
@@ -155,8 +155,8 @@ func TestKubernetes(t *testing.T) {
 		watching := request{url: "ws://live.example.com/", header: origin("http://live.example.com")}
 		client, resp = watching.gets(t, http.StatusSwitchingProtocols)
 		talk(t, client)
-		leave(t, client)
-		awaitRecord(t, log, "live-live@kubernetescrd", "client", leaving)
+		leave(t, client, "live")
+		awaitRecord(t, log, "live-live@kubernetescrd", "live")
 		if cookies := resp.Cookies(); len(cookies) != 1 || cookies[0].Name != "live" {
 			t.Errorf("the session's answer sets the cookies %v, want the service's", cookies)
 		}

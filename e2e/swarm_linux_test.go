@@ -70,9 +70,9 @@ func (s swarm) isUsed(t *testing.T) {
 			} {
 				client, _ := on(node, "ws://"+url).gets(t, http.StatusSwitchingProtocols)
 				talk(t, client)
-				leave(t, client)
+				leave(t, client, url)
 				if middleware != "" {
-					awaitRecord(t, h.traefikLog(t), middleware, "client", leaving)
+					awaitRecord(t, h.traefikLog(t), middleware, url)
 				}
 				on(node, "http://"+url).gets(t, http.StatusUpgradeRequired)
 			}
@@ -114,6 +114,6 @@ func (s swarm) restarts(t *testing.T) {
 	}
 	for node := range s {
 		client, _ := on(node, url).gets(t, http.StatusSwitchingProtocols)
-		leave(t, client)
+		leave(t, client, "back")
 	}
 }
