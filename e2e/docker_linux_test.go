@@ -231,13 +231,14 @@ func (p *project) isRelabelled(t *testing.T) {
 	})
 }
 
-// losesService stops a service under a session, and starts it again.
+// losesService stops a service under a session, and starts it again. Its middleware goes with it.
 func (p *project) losesService(t *testing.T) {
 	client := join(t, "ws://live.localhost/echo")
 	neighbour := join(t, "ws://chat.localhost/socket")
 	p.compose(t, "stop", "live")
 	sees(t, client, 1014)
 	request{url: "ws://live.localhost/echo"}.gets(t, http.StatusNotFound)
+	request{url: "ws://rooms.localhost/echo"}.gets(t, http.StatusNotFound)
 	talk(t, neighbour)
 	leave(t, neighbour, "neighbour")
 	p.compose(t, "start", "live")
