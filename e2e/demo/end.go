@@ -23,6 +23,7 @@ type end struct {
 	echo  bool   // send messages back
 	masks bool
 	tell  func(event)
+	ready chan struct{} // closed when it has its connection
 	over  chan struct{} // closed when it has seen all
 
 	mu      sync.Mutex // held while a frame is sent
@@ -44,6 +45,7 @@ func (e *end) open(conn net.Conn) bool {
 		return false
 	}
 	e.conn = conn
+	close(e.ready)
 	return true
 }
 

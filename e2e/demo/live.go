@@ -72,8 +72,8 @@ func (s *stage) find(id string) *live {
 // enter makes a session that leave forgets.
 func (s *stage) enter(ctx context.Context) *live {
 	l := &live{id: rand.Text(), began: time.Now(), events: make(chan event, 64), ctx: ctx}
-	l.client = &end{side: clientSide, masks: true, tell: l.tell, over: make(chan struct{}), pings: map[string]time.Time{}}
-	l.upstream = &end{side: upstreamSide, echo: true, tell: l.tell, over: make(chan struct{})}
+	l.client = &end{side: clientSide, masks: true, tell: l.tell, ready: make(chan struct{}), over: make(chan struct{}), pings: map[string]time.Time{}}
+	l.upstream = &end{side: upstreamSide, echo: true, tell: l.tell, ready: make(chan struct{}), over: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions[l.id] = l
@@ -163,6 +163,11 @@ func (h *host) playClient(l *live) {
 	}
 	conn.SetDeadline(time.Time{})
 	l.client.open(conn)
+	select { // the client may have its 101 before the upstream's server has handed over the connection
+	case <-l.upstream.ready:
+	case <-l.ctx.Done():
+		return
+	}
 	l.tell(event{Side: clientSide, Kind: "open", Text: l.id})
 	ctx, cancel := context.WithCancel(l.ctx)
 	var wait sync.WaitGroup
