@@ -322,7 +322,13 @@ func (c *service) abandon() {
 func flush(c *service) {
 	defer func() { _ = recover() }()
 	defer close(c.flushed)
-	_ = c.writes.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	// Not a deadline, which a pump that is about to write would undo.
+	late := time.AfterFunc(lingerTimeout, func() {
+		defer func() { _ = recover() }()
+		_ = c.writes.Close()
+	})
+	defer late.Stop()
+	_ = c.writes.SetWriteDeadline(time.Time{})
 	_, _ = c.writes.Write(nil)
 	_ = c.writes.Close()
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -108,5 +110,25 @@ func TestTakeoverHandsOnAnswers(t *testing.T) {
 	}
 	if len(occupied) > 0 {
 		t.Errorf("places are not given back: %v", occupied)
+	}
+}
+
+// TestCloseLingersNoLonger has a pump that is about to write take back every deadline while the
+// service reads nothing more.
+func TestCloseLingersNoLonger(t *testing.T) {
+	near, _ := joinService(nil)
+	var flushed atomic.Bool
+	go func() {
+		<-near.flushed
+		flushed.Store(true)
+	}()
+	start := time.Now()
+	near.close()
+	for !flushed.Load() {
+		if time.Since(start) > 10*lingerTimeout {
+			t.Fatalf("the service is still waited for after %v", time.Since(start))
+		}
+		_ = near.writes.SetWriteDeadline(time.Time{})
+		runtime.Gosched()
 	}
 }
