@@ -3,8 +3,8 @@ package wsfw
 import "time"
 
 // sharing is into how many shares a full bucket is divided: it is looked at again when one has
-// been used up, for a look costs an interpreted clock. After a pause up to a share of what came
-// before it may pass beside a full bucket.
+// been used up, and by each call of relay, for a look costs an interpreted clock. After a pause
+// between two looks up to a share of what came before it may pass beside a full bucket.
 const sharing = 16
 
 // bucket bounds the rate of a client's messages: a token bucket that is looked at now and

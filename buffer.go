@@ -7,7 +7,7 @@ import "sync"
 // back at the next tick.
 const (
 	smallBuffer = 1 << 10
-	largeBuffer = 40 << 10
+	largeBuffer = 32 << 10
 )
 
 // largeBuffers holds *[]byte of largeBuffer bytes.

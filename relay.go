@@ -217,6 +217,9 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 	}
 	buf, held := f.buf, f.held
 	room := len(buf)
+	if t.bucket != nil {
+		t.ceiling = t.messages // the bucket may have filled meanwhile
+	}
 	var failed error
 	var at, count, step, budget, whole, passed int
 	for {

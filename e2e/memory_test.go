@@ -193,7 +193,7 @@ func (m *move) receive(t *testing.T, sum io.Writer, rest int64) {
 func (m *move) judge(t *testing.T, g *engine.Gateway, grown int64, resident int) {
 	t.Helper()
 	t.Logf("the live heap grew by %d bytes at most, the resident set by %d KiB", grown, resident)
-	limit := int64(2 * bufferLimit) // a session has two directions
+	limit := int64(bufferLimit)
 	if g.Process != nil {
 		limit += profileSlack
 	}
