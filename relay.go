@@ -66,9 +66,11 @@ func (f *flow) traffic() traffic {
 	return traffic{Frames: f.track.frames, Messages: f.track.messages, Bytes: f.bytes}
 }
 
-// pump relays one direction: frame by frame legal, byte by byte unchanged. It calls functions
-// and not methods, and little stands in it, for this is what an idle session keeps.
+// pump relays one direction to its end: frame by frame legal, byte by byte unchanged. It calls
+// functions and not methods, and little stands in it, for this is what an idle session keeps.
 func pump(s *session, f *flow) {
+	defer arrive(s)
+	defer recovered(s)
 	f.small = make([]byte, smallBuffer)
 	f.buf = f.small
 	f.pen.Lock()
@@ -80,9 +82,10 @@ func pump(s *session, f *flow) {
 			n, err = rest(s, f)
 		}
 		if !work(s, f, n, err) {
-			return
+			break
 		}
 	}
+	restore(f)
 }
 
 // lookUp is what a pump does between two times at work. It is false at the end of the

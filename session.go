@@ -31,7 +31,7 @@ type session struct {
 	lifetime    time.Duration // when it ends at the latest, since the start
 	slot        int           // of the metronome
 
-	toUpstream *flow   // run's own goroutine
+	toUpstream *flow   // the handler's goroutine
 	toClient   *flow   // a goroutine of its own
 	flows      []*flow // both
 
@@ -125,8 +125,9 @@ func warm() {
 	carry(s, s.toClient)
 }
 
-// begin has the session carried from its first byte to its end, or drained when shutdown ends.
-// Called once. Whoever waits for ended calls end then.
+// begin has the session begin, and drained when shutdown ends. Called once. It carries what comes
+// from the upstream, in a goroutine of its own; the caller carries what comes from the client,
+// waits for ended, and calls end.
 //
 // A variable, for so the frames of the callers, with all that they did for the handshake, are not
 // kept by the session's goroutines (see newMetronome).
@@ -140,8 +141,10 @@ var begin = func(s *session, shutdown context.Context) {
 		keepBeat(s)
 	}
 	s.carried.Store(int32(len(s.flows)))
-	for _, f := range s.flows {
-		go carry(s, f)
+	if s.tunnel {
+		go pipe(s, s.toClient)
+	} else {
+		go pump(s, s.toClient)
 	}
 }
 
@@ -163,14 +166,11 @@ func end(s *session) {
 
 // carry takes one direction to its end. A panic in it ends the session and nothing else.
 func carry(s *session, f *flow) {
-	defer arrive(s)
-	defer recovered(s)
 	if s.tunnel {
-		s.pipe(f)
-		return
+		pipe(s, f)
+	} else {
+		pump(s, f)
 	}
-	pump(s, f)
-	restore(f)
 }
 
 // arrive notes that a direction has come to its end; the last one ends the session.

@@ -121,6 +121,7 @@ func runScripts(client, upstream *script, rules *grammar) (*session, []string) {
 // run carries a session from its first byte to its end.
 func run(s *session) {
 	begin(s, context.Background())
+	carry(s, s.toUpstream)
 	<-s.ended
 	end(s)
 }

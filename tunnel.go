@@ -9,10 +9,12 @@ import (
 	"time"
 )
 
-// pipe copies one direction as it comes, for a tunnel: no frames, no close codes.
+// pipe copies one direction as it comes to its end, for a tunnel: no frames, no close codes.
 // The end of a stream is passed on as such, and starts the wait for the other one.
-func (s *session) pipe(f *flow) {
-	err := s.copyOn(f)
+func pipe(s *session, f *flow) {
+	defer arrive(s)
+	defer recovered(s)
+	err := copyOn(s, f)
 	if err != nil {
 		s.conclude(failedSide(f, err), 0, "connection lost")
 		s.cut()
@@ -28,7 +30,7 @@ func (s *session) pipe(f *flow) {
 
 // copyOn copies one direction to its end. Only its write deadline can fail it on
 // time; a missed read deadline is the tick at which that deadline is moved on.
-func (s *session) copyOn(f *flow) error {
+func copyOn(s *session, f *flow) error {
 	for {
 		now := time.Now()
 		missed := now.Add(s.writeTimeout + s.tick)

@@ -56,8 +56,9 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 // Traefik counts and logs a request for as long as this runs. Requests that are not
 // wsfw's go to next with the writer as it came.
 //
-// All that it does while the session lives is to wait, and what needs a lot of stack before that
-// has a goroutine of its own: a stack that has grown is kept for as long as it is in use.
+// While the session lives it is the pump of what comes from the client, and what needs a lot of
+// stack before that has a goroutine of its own: a stack that has grown is kept for as long as it
+// is in use.
 func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	rest, ours := below(m.settings.path, req.URL)
 	if !ours || m.settings.passOthers && !asksUpgrade(req.Header) {
@@ -69,6 +70,7 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	receive(v, rw, req, rest)
 	if v.session != nil {
 		begin(v.session, v.shutdown)
+		carry(v.session, v.session.toUpstream)
 		<-v.session.ended
 		leave(v)
 	} else if v.takeover != nil {
