@@ -4,10 +4,16 @@ import "sync"
 
 // Sizes of a direction's buffer in bytes. An idle session keeps the small one; the
 // large one is lent from a pool to a pump whose read fills the small one, and goes
-// back at the next tick.
+// back at the next tick. It has room for half a message of 64 KiB and its header.
 const (
 	smallBuffer = 1 << 10
-	largeBuffer = 32 << 10
+	largeBuffer = 40 << 10
+
+	// serviceBuffer is what Traefik's proxy reads at a time: it would read a larger piece in two.
+	serviceBuffer = 32 << 10
+
+	// bulkRest is how much of a frame is left to bulk, for that costs a call.
+	bulkRest = 256 << 10
 )
 
 // largeBuffers holds *[]byte of largeBuffer bytes.

@@ -224,7 +224,8 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 		t.ceiling = t.messages // the bucket may have filled meanwhile
 	}
 	var failed error
-	var at, count, step, budget, whole, passed int
+	var at, count, step, budget, whole, passed, left int
+	var into []byte
 	for {
 		if n > 0 {
 			n += held
@@ -321,7 +322,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 					room = len(buf)
 				}
 			}
-			if t.left >= largeBuffer && !t.spelling && err == nil {
+			if t.left >= bulkRest && !t.spelling && err == nil {
 				readErr, writeErr = bulk(f)
 				buf = f.buf
 				room = len(buf)
@@ -335,17 +336,45 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 			f.held = held
 			return err, nil
 		}
-		if held > 0 || t.left > 0 {
+		if held > 0 || t.spelling {
 			n, err = src.Read(buf[held:room])
+			continue
+		}
+
+		// What is left of a large frame: nothing to look at.
+		into = buf[:room]
+		n, err = src.Read(into)
+		if t.left > 0 {
+			left = t.left
+			passed = 0
+			for err == nil && n > 0 && n <= left && (n < room || room == largeBuffer) {
+				_, failed = dst.Write(buf[:n])
+				if failed != nil {
+					break
+				}
+				left -= n
+				passed += n
+				n = 0
+				if left == 0 {
+					break
+				}
+				n, err = src.Read(into)
+			}
+			t.left = left
+			f.bytes += int64(passed)
+			if failed != nil {
+				f.held = 0
+				return nil, failed
+			}
 			continue
 		}
 
 		// A header that is not complete, with what is left of earlier ones behind it, spells a
 		// frame that does not end with the chunk.
-		into, strides := buf[:room], t.strides
+		strides := t.strides
 		budget = int(t.ceiling - t.messages)
-		whole, passed = budget, 0
-		n, err = src.Read(into)
+		whole = budget
+		passed = 0
 		for err == nil && n > 0 && n < room {
 			at = 0
 			count = 0
@@ -403,6 +432,9 @@ func bulk(f *flow) (readErr, writeErr error) {
 	buf := f.buf
 	if f.track.left >= largeBuffer {
 		buf = grow(f)
+	}
+	if f.to.service != nil && len(buf) > serviceBuffer {
+		buf = buf[:serviceBuffer]
 	}
 	rest := &io.LimitedReader{R: f.from.reader, N: int64(f.track.left)}
 	written, err := io.CopyBuffer(io.MultiWriter(f.to.conn), rest, buf)
