@@ -2,6 +2,7 @@ package wsfw
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -71,4 +72,41 @@ func relayed(chunks [][]byte, l *limits) ([]byte, *flow) {
 	}()
 	passed, _ := io.ReadAll(upstream)
 	return passed, f
+}
+
+// TestRelayTellsOfFailedWrites has a destination go while a message is under way: at its start, in
+// what is left of a large one, and behind other messages.
+func TestRelayTellsOfFailedWrites(t *testing.T) {
+	large := frame(0x82, make([]byte, 2*largeBuffer), true)
+	small := frame(0x82, []byte("a"), true)
+	cases := []struct {
+		name   string
+		sent   []byte
+		writes int // that succeed
+		passed int
+	}{
+		{"at its start", large, 0, 0},
+		{"in what is left", large, 3, 3 * 1000},
+		{"behind others", join(small, small, large), 1, 1000},
+		{"in the last piece", large[:5000], 4, 4 * 1000},
+	}
+	for _, c := range cases {
+		destination, upstream := net.Pipe()
+		go func(writes int) {
+			for buf := make([]byte, 1000); writes > 0; writes-- {
+				_, _ = upstream.Read(buf)
+			}
+			_ = upstream.Close()
+		}(c.writes)
+		source := newScript(c.sent, 1000, false)
+		f := newFlow(newSide(clientSide, source, nil), newSide(upstreamSide, destination, nil), plain, true)
+		f.track.bound(&limits{})
+		f.buf = make([]byte, smallBuffer)
+		if readErr, writeErr := relay(f, 0, nil); readErr != nil || !errors.Is(writeErr, io.ErrClosedPipe) {
+			t.Errorf("%s: read error %v, write error %v, want the write's", c.name, readErr, writeErr)
+		}
+		if f.bytes != int64(c.passed) {
+			t.Errorf("%s: %d bytes were counted, want %d", c.name, f.bytes, c.passed)
+		}
+	}
 }
