@@ -22,17 +22,20 @@ type grammar struct {
 	between, within, withinText []byte
 
 	// How long a frame is that starts with two bytes, where it is a message of its own that may
-	// go on unseen: 0 where it is not, extended16 where a length of 16 bits follows. For an
-	// unmasked direction and a masked one.
+	// go on unseen: noStride where it is not, extended16 where a length of 16 bits follows. For
+	// an unmasked direction and a masked one.
 	strides, maskedStrides [][]int
 }
 
-// extended16 is the stride of a frame whose length stands behind these two bytes.
-const extended16 = 1
+// Strides of frames that have none: both lead out of any buffer.
+const (
+	extended16 = 1 << 29 // the length stands behind these two bytes
+	noStride   = 1 << 30
+)
 
 // Rows of strides: of the first bytes that are no message, and of those that are.
 var (
-	noStride     = make([]int, 256)
+	noRow        = newRow()
 	stride       = newStrides(0, 2)
 	maskedStride = newStrides(maskBit, 2+maskSize)
 
@@ -70,10 +73,19 @@ func newGrammar(rsv byte, isLax bool) *grammar {
 	return measured(g)
 }
 
+// newRow is a row of second bytes that no message has.
+func newRow() []int {
+	row := make([]int, 256)
+	for i := range row {
+		row[i] = noStride
+	}
+	return row
+}
+
 // newStrides is the row for a message whose second header byte has these bits beside the
 // length, and whose header has that many bytes.
 func newStrides(bits, header int) []int {
-	row := make([]int, 256)
+	row := newRow()
 	for length := 0; length < 126; length++ {
 		row[bits+length] = header + length
 	}
@@ -92,7 +104,7 @@ func measured(g *grammar) *grammar {
 func strideTable(classes []byte, row []int) [][]int {
 	table := make([][]int, 256)
 	for i := range table {
-		table[i] = noStride
+		table[i] = noRow
 		if i < len(classes) && classes[i] == classWhole {
 			table[i] = row
 		}

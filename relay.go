@@ -369,8 +369,9 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 			continue
 		}
 
-		// A header that is not complete, with what is left of earlier ones behind it, spells a
-		// frame that does not end with the chunk.
+		// The next message stands at at; where it cannot, at is beyond any chunk, by as much as
+		// says why. A header that is not complete, with what is left of earlier ones behind it,
+		// spells a frame that does not end with the chunk.
 		strides := t.strides
 		budget = int(t.ceiling - t.messages)
 		whole = budget
@@ -378,20 +379,23 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 		for err == nil && n > 0 && n < room {
 			at = 0
 			count = 0
-			for at < n {
-				step = strides[buf[at]][buf[at+1]]
-				if step < 2 {
-					if step == 0 || at+3 >= n {
-						break
-					}
-					step = int(buf[at+2])<<8 | int(buf[at+3])
-					if step < 126 || step > limit {
-						break
-					}
-					step += header + 2
+			for {
+				for at < n {
+					at += strides[buf[at]][buf[at+1]]
+					count++
 				}
-				at += step
-				count++
+				if at < extended16 || at >= noStride {
+					break
+				}
+				at -= extended16
+				if at+3 >= n {
+					break
+				}
+				step = int(buf[at+2])<<8 | int(buf[at+3])
+				if step < 126 || step > limit {
+					break
+				}
+				at += header + 2 + step
 			}
 			if at != n || count > whole {
 				break
