@@ -104,10 +104,27 @@ type settings struct {
 	forward       bool // to an upstream of wsfw's own, else to next
 	inline        bool // to next, and wsfw relays between
 	upstream      upstream
-	limits        limits
+	limits        *limits
 	rules         *grammar // nil: by what the handshake negotiates
 	checkText     bool
 	tunnel        bool
+	outlines      map[*grammar]*outline // of the sessions under each grammar
+}
+
+// newSettings are the settings of a relay within limits, with no others.
+func newSettings(l limits) *settings {
+	s := &settings{}
+	s.bound(l)
+	return s
+}
+
+// bound has sessions keep limits, and outlines them.
+func (s *settings) bound(l limits) {
+	s.limits = l.settled()
+	s.outlines = map[*grammar]*outline{}
+	for _, rules := range []*grammar{plain, compressed, extended, lax, plainText, compressedText} {
+		s.outlines[rules] = newOutline(rules, s.limits)
+	}
 }
 
 // mistakes collects what is wrong with a configuration, to be reported together.
@@ -131,16 +148,16 @@ func parse(c *Config) (*settings, error) {
 		protocols:     m.protocols(c.Protocols),
 		noCompression: m.oneOf("compression", c.Compression, "pass", "off") == "off",
 		forward:       c.UpstreamEndpoint != "",
-		limits:        m.limits(c),
 		tunnel:        c.Tunnel,
 	}
+	s.bound(m.limits(c))
 	validate := m.oneOf("validate", c.Validate, "frames", "utf8", "off")
 	s.checkText = validate == "utf8"
 	if validate == "off" {
 		s.rules = lax
 	}
 	s.upstream = m.upstream(c)
-	s.inline = !s.forward && len(needFrames(c, &s.limits)) > 0
+	s.inline = !s.forward && len(needFrames(c, s.limits)) > 0
 	m.contradictions(c, s)
 	if len(m.errs) > 0 {
 		return nil, errors.Join(m.errs...)
@@ -416,7 +433,7 @@ func needRelay(c *Config) []string {
 // contradictions reports options that cannot be had together.
 func (m *mistakes) contradictions(c *Config, s *settings) {
 	if c.Tunnel {
-		for _, key := range needFrames(c, &s.limits) {
+		for _, key := range needFrames(c, s.limits) {
 			m.add("tunnel", "cannot be had together with %s: a tunnel does not look at frames", key)
 		}
 	}

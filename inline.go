@@ -297,7 +297,9 @@ func joinService(client net.Conn) (*service, *hijackedConn) {
 
 // side makes a side of the service.
 func (c *service) side(early []byte) *side {
-	x := newSideOf(upstreamSide, c.writes, c.reads, early)
+	x := newSide(upstreamSide, c.writes, nil)
+	x.source = c.reads
+	x.reader = after(early, c.reads)
 	x.service = c
 	return x
 }

@@ -83,7 +83,9 @@ func isClosed(c chan struct{}) bool {
 // TestTakeoverHandsOnAnswers is a service that answers an upgrade without taking it over, and
 // one that tries to, where it cannot.
 func TestTakeoverHandsOnAnswers(t *testing.T) {
-	m := &Middleware{name: "m", settings: &settings{inline: true}, report: func(string, error) {}, next: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+	set := newSettings(limits{})
+	set.inline = true
+	m := &Middleware{name: "m", settings: set, report: func(string, error) {}, next: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/take" {
 			_, _, err := http.NewResponseController(rw).Hijack()
 			http.Error(rw, "the proxy's own: "+err.Error(), http.StatusBadGateway)

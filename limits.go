@@ -29,6 +29,10 @@ type limits struct {
 	maxConnections int    // sessions of the middleware,
 	maxPerClient   int    // of one of its clients,
 	clientHeader   string // who is told by this header of the request; empty: by its address
+
+	// What follows from these: see settled.
+	tick, doubt time.Duration // workTick and lastChance
+	patience    time.Duration // maxInactivity; forever where that is off
 }
 
 const (
@@ -87,6 +91,14 @@ func (m *mistakes) limits(c *Config) limits {
 	return l
 }
 
+// settled has the limits know what follows from them, which no session has to find out again.
+func (l limits) settled() *limits {
+	l.tick = l.workTick()
+	l.doubt = l.lastChance()
+	l.patience = later(0, l.maxInactivity)
+	return &l
+}
+
 // period is a duration that a session has to keep, at least one that it can.
 func (m *mistakes) period(key, value string) time.Duration {
 	d := m.duration(key, value)
@@ -134,7 +146,7 @@ func (l limits) lastChance() time.Duration {
 
 // spreadLifetime is maxLifetime for one session: up to a tenth less or more, so that sessions
 // that began together do not end together.
-func (l limits) spreadLifetime() time.Duration {
+func spreadLifetime(l *limits) time.Duration {
 	if l.maxLifetime <= 0 {
 		return forever
 	}

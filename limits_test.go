@@ -47,7 +47,7 @@ func TestSizesAreJudgedFromHeaders(t *testing.T) {
 			}
 			client, upstream := newScript(join(c.good, c.bad), 1000, true), newScript(nil, 1000, true)
 			s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain,
-				&settings{limits: limits{closeTimeout: least, maxFrameSize: c.maxFrame, maxMessageSize: c.maxMessage}}, nil)
+				newSettings(limits{closeTimeout: least, maxFrameSize: c.maxFrame, maxMessageSize: c.maxMessage}), nil)
 			run(s)
 			if s.outcome.code != c.fault.code || s.outcome.reason != "client: "+c.fault.reason {
 				t.Errorf("the outcome is %+v, want %v", s.outcome, c.fault)

@@ -50,17 +50,6 @@ type flow struct {
 	header int // bytes of the shortest header
 }
 
-// newFlow makes the direction between two sides whose frames obey rules.
-func newFlow(from, to *side, rules *grammar, masked bool) *flow {
-	f := &flow{from: from, to: to, track: newTrack(rules, masked), idle: true}
-	f.header = 2
-	if masked {
-		f.mask = maskBit
-		f.header += maskSize
-	}
-	return f
-}
-
 // traffic is what the flow has passed on.
 func (f *flow) traffic() traffic {
 	return traffic{Frames: f.track.frames, Messages: f.track.messages, Bytes: f.bytes}

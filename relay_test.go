@@ -43,7 +43,7 @@ func TestRelayJudgesMessagesOfOneFrame(t *testing.T) {
 			t.Errorf("%s: %d bytes were passed on, want %d", c.name, len(passed), len(c.passed))
 		}
 		if f.track.messages != c.messages || f.track.frames != c.messages || f.bytes != int64(len(c.passed)) {
-			t.Errorf("%s: %+v was counted, want %d messages", c.name, f.traffic(), c.messages)
+			t.Errorf("%s: %d messages of %d frames and %d bytes were counted, want %d", c.name, f.track.messages, f.track.frames, f.bytes, c.messages)
 		}
 		if f.track.fault != c.fault {
 			t.Errorf("%s: fault %v, want %v", c.name, f.track.fault, c.fault)

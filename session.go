@@ -25,11 +25,10 @@ type outcome struct {
 // connections closed, no timer left.
 type session struct {
 	*limits
-	tick, doubt time.Duration // of the limits
-	tunnel      bool          // carried as bytes, not as frames
-	started     time.Time
-	lifetime    time.Duration // when it ends at the latest, since the start
-	slot        int           // of the metronome
+	tunnel   bool // carried as bytes, not as frames
+	started  time.Time
+	lifetime time.Duration // when it ends at the latest, since the start
+	slot     int           // of the metronome
 
 	toUpstream *flow   // the handler's goroutine
 	toClient   *flow   // a goroutine of its own
@@ -55,42 +54,76 @@ type session struct {
 	outcome  outcome       // the first reason to end, which stays
 }
 
+// outline is what the sessions of the same settings and grammar begin with. Each has its own copies.
+type outline struct {
+	toUpstream, toClient *track
+	furnished            bool // the tracks need what no two sessions may share
+}
+
+// newOutline makes the outline of sessions under rules and limits.
+func newOutline(rules *grammar, l *limits) *outline {
+	o := &outline{toUpstream: newTrack(rules, true), toClient: newTrack(rules, false)}
+	o.toUpstream.bound(l)
+	o.toClient.bound(l)
+	o.furnished = l.messageRate > 0 || l.pingInterval > 0 || o.toClient.speller != nil
+	return o
+}
+
 // newSession joins two sides as the settings say. rules is the grammar of their frames;
 // report takes what has to be said of a session that fails.
+//
+// It is one function, and copies what it can, for interpreted calls and steps are what an opening
+// handshake is made of.
 func newSession(client, upstream *side, rules *grammar, set *settings, report func(string, error)) *session {
+	o := set.outlines[rules]
+	up := *o.toUpstream
+	down := *o.toClient
+	l, started := set.limits, time.Now()
+	toUpstream := &flow{from: client, to: upstream, started: started, track: &up, idle: true, mask: maskBit, header: 2 + maskSize}
+	toClient := &flow{from: upstream, to: client, started: started, track: &down, idle: true, header: 2}
 	s := &session{
-		limits:     &set.limits,
-		tick:       set.limits.workTick(),
-		doubt:      set.limits.lastChance(),
+		limits:     l,
 		tunnel:     set.tunnel,
-		started:    time.Now(),
-		lifetime:   set.limits.spreadLifetime(),
-		toUpstream: newFlow(client, upstream, rules, true),
-		toClient:   newFlow(upstream, client, rules, false),
+		started:    started,
+		lifetime:   forever,
+		toUpstream: toUpstream,
+		toClient:   toClient,
+		flows:      []*flow{toUpstream, toClient},
 		report:     report,
 		client:     client,
 		upstream:   upstream,
-		idleBy:     later(0, set.limits.maxInactivity),
+		idleBy:     l.patience,
 		ended:      make(chan struct{}),
 	}
-	s.flows = []*flow{s.toUpstream, s.toClient}
-	for _, f := range s.flows {
-		f.started = s.started
-		f.track.bound(s.limits)
+	client.back = upstream
+	upstream.back = client
+	if l.maxLifetime > 0 {
+		s.lifetime = spreadLifetime(l)
 	}
-	meter(s.toUpstream.track, s.limits)
-	client.back, upstream.back = upstream, client
-	if s.pingInterval > 0 && s.pingClient {
-		s.expectPongs(s.toUpstream)
-	}
-	if s.pingInterval > 0 && s.pingUpstream {
-		s.expectPongs(s.toClient)
+	if o.furnished {
+		furnish(s)
 	}
 	return s
 }
 
+// furnish gives a session what it needs for itself: a bucket, what checks text, and heartbeats.
+func furnish(s *session) {
+	meter(s.toUpstream.track, s.limits)
+	for _, f := range s.flows {
+		if f.track.speller != nil {
+			f.track.speller = &speller{}
+		}
+	}
+	if s.pingInterval > 0 && s.pingClient {
+		expectPongs(s.toUpstream)
+	}
+	if s.pingInterval > 0 && s.pingUpstream {
+		expectPongs(s.toClient)
+	}
+}
+
 // expectPongs has f's source pinged, and the pump from it know the pongs.
-func (s *session) expectPongs(f *flow) {
+func expectPongs(f *flow) {
 	f.from.heart = newHeartbeat(f.from.name == upstreamSide)
 	f.track.token = f.from.heart.token()
 }
@@ -101,9 +134,9 @@ func (s *session) expectPongs(f *flow) {
 func warm() {
 	conn, peer := net.Pipe()
 	_ = peer.Close()
-	set := &settings{limits: limits{
+	set := newSettings(limits{
 		pingInterval: time.Hour, pingClient: true, pongTimeout: time.Hour, maxInactivity: time.Hour, messageRate: 1, messageBurst: 1,
-	}}
+	})
 	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plainText, set, func(string, error) {})
 	s.carried.Store(5)
 	carry(s, s.toUpstream) // the client has gone: this ends the session

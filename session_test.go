@@ -112,7 +112,7 @@ func runScripts(client, upstream *script, rules *grammar) (*session, []string) {
 		defer mu.Unlock()
 		reports = append(reports, message+": "+cause.Error())
 	}
-	set := &settings{limits: limits{writeTimeout: time.Minute, closeTimeout: 20 * time.Millisecond}}
+	set := newSettings(limits{writeTimeout: time.Minute, closeTimeout: 20 * time.Millisecond})
 	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), rules, set, report)
 	run(s)
 	return s, reports
@@ -194,7 +194,7 @@ func TestHalfClosedSideGetsTheAnswer(t *testing.T) {
 	for _, first := range []string{clientSide, upstreamSide} {
 		t.Run(first, func(t *testing.T) {
 			client, upstream := newScript(bye, 7, first != clientSide), newScript(closeBye, 7, first != upstreamSide)
-			s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, &settings{limits: limits{closeTimeout: time.Minute}}, nil)
+			s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, newSettings(limits{closeTimeout: time.Minute}), nil)
 			order := []*flow{s.toUpstream, s.toClient}
 			if first == upstreamSide {
 				order = []*flow{s.toClient, s.toUpstream}
@@ -271,7 +271,7 @@ func TestPanicEndsTheSession(t *testing.T) {
 func TestPanicInReport(t *testing.T) {
 	client, upstream := newScript(nil, 7, true), newScript(hello, 7, true)
 	upstream.onRead = func() { panic("provoked") }
-	set := &settings{limits: limits{closeTimeout: time.Second}}
+	set := newSettings(limits{closeTimeout: time.Second})
 	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, set, func(string, error) { panic("again") })
 	run(s)
 	if client.closed == 0 || upstream.closed == 0 {
@@ -290,6 +290,14 @@ func TestBufferGrowsAndGoesBack(t *testing.T) {
 	if restore(f); len(f.buf) != smallBuffer || string(f.buf[:f.held]) != "held" || f.lent != nil {
 		t.Errorf("restored, it has %d bytes and holds %q", len(f.buf), f.buf[:f.held])
 	}
+}
+
+// newFlow is the direction of a session without limits between two sides.
+func newFlow(from, to *side, rules *grammar, masked bool) *flow {
+	if masked {
+		return newSession(from, to, rules, newSettings(limits{}), nil).toUpstream
+	}
+	return newSession(to, from, rules, newSettings(limits{}), nil).toClient
 }
 
 // oneClose is whether b is exactly one close frame of ours.
@@ -345,4 +353,34 @@ func FuzzSession(f *testing.F) {
 			t.Errorf("to the client: %v: %x of %x", err, client.written(), fromUpstream)
 		}
 	})
+}
+
+// Sessions begin with copies of what their settings say: what one does, no other has done.
+func TestSessionsShareNothing(t *testing.T) {
+	set := newSettings(limits{messageRate: 1, messageBurst: 5, maxFrameSize: 100, maxMessageSize: 200, pingInterval: time.Hour, pingClient: true})
+	begun := func() *session {
+		return newSession(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plainText, set, nil)
+	}
+	one, other := begun(), begun()
+	for i, f := range one.flows {
+		o := other.flows[i]
+		if f == o || f.track == o.track || f.track.speller == nil || f.track.speller == o.track.speller || f.track == set.outlines[plainText].toUpstream {
+			t.Errorf("flow %d is shared", i)
+		}
+		if f.track.maxFrame != 100 || f.track.maxMessage != 200 || f.from.back != f.to || f.to.back != f.from {
+			t.Errorf("flow %d: %+v", i, f.track)
+		}
+	}
+	up := one.toUpstream
+	if up.track.bucket == nil || up.track.bucket == other.toUpstream.track.bucket || one.toClient.track.bucket != nil {
+		t.Error("a bucket is shared, or stands in the wrong place")
+	}
+	if up.from.heart == nil || up.from.heart == other.client.heart || len(up.track.token) == 0 {
+		t.Error("a heartbeat is shared")
+	}
+	up.track.ceiling = 1
+	walk(up.track, fromClient(0x81, "x"))
+	if up.track.messages != 1 || other.toUpstream.track.messages != 0 || set.outlines[plainText].toUpstream.messages != 0 {
+		t.Error("messages of one session count for another")
+	}
 }

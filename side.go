@@ -43,16 +43,16 @@ type side struct {
 
 // newSide makes a side of conn; early is what conn has already given.
 func newSide(name string, conn net.Conn, early []byte) *side {
-	return newSideOf(name, conn, conn, early)
-}
-
-// newSideOf is newSide with a connection for each direction.
-func newSideOf(name string, conn, source net.Conn, early []byte) *side {
-	s := &side{name: name, conn: conn, source: source, reader: source, pongBy: forever, answered: true, quiet: true}
+	s := &side{name: name, conn: conn, source: conn, reader: conn, pongBy: forever, answered: true, quiet: true}
 	if len(early) > 0 {
-		s.reader = io.MultiReader(bytes.NewReader(early), source)
+		s.reader = after(early, conn)
 	}
 	return s
+}
+
+// after reads early and then source.
+func after(early []byte, source io.Reader) io.Reader {
+	return io.MultiReader(bytes.NewReader(early), source)
 }
 
 // lossFrame tells x that the other side is lost: the upstream's peer goes away, the

@@ -26,11 +26,11 @@ func TestWorkTick(t *testing.T) {
 func TestLifetimeSpreads(t *testing.T) {
 	l := limits{maxLifetime: time.Hour}
 	for i := 0; i < 1000; i++ {
-		if got := l.spreadLifetime(); got < 54*time.Minute || got > 66*time.Minute {
+		if got := spreadLifetime(&l); got < 54*time.Minute || got > 66*time.Minute {
 			t.Fatalf("a lifetime of %v", got)
 		}
 	}
-	if (limits{}).spreadLifetime() != forever {
+	if spreadLifetime(&limits{}) != forever {
 		t.Error("what is off comes some day")
 	}
 }
@@ -50,7 +50,7 @@ func TestLastChance(t *testing.T) {
 func restingSession(l limits) *session {
 	l.closeTimeout = time.Minute
 	client, upstream := newScript(nil, 1, true), newScript(nil, 1, true)
-	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, &settings{limits: l}, nil)
+	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, newSettings(l), nil)
 	for _, f := range s.flows {
 		glance(s, f)
 	}

@@ -117,7 +117,7 @@ func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 		return
 	}
 	v.path = sentPath(req.URL)
-	v.place, refused = take(m.name, clientOf(req, m.settings.limits.clientHeader), &m.settings.limits)
+	v.place, refused = take(m.name, clientOf(req, m.settings.limits.clientHeader), m.settings.limits)
 	if refused != nil {
 		refused.answer(rw)
 		return
