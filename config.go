@@ -3,6 +3,7 @@ package wsfw
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -103,9 +104,9 @@ type settings struct {
 	noCompression bool
 	forward       bool // to an upstream of wsfw's own, else to next
 	inline        bool // to next, and wsfw relays between
-	upstream      upstream
+	upstream      *upstream
 	limits        *limits
-	rules         *grammar // nil: by what the handshake negotiates
+	rules         *grammar // of frames where no extension is negotiated; lax where any is
 	checkText     bool
 	tunnel        bool
 	outlines      map[*grammar]*outline // of the sessions under each grammar
@@ -153,8 +154,12 @@ func parse(c *Config) (*settings, error) {
 	s.bound(m.limits(c))
 	validate := m.oneOf("validate", c.Validate, "frames", "utf8", "off")
 	s.checkText = validate == "utf8"
+	s.rules = plain
 	if validate == "off" {
 		s.rules = lax
+	}
+	if s.checkText {
+		s.rules = plainText
 	}
 	s.upstream = m.upstream(c)
 	s.inline = !s.forward && len(needFrames(c, s.limits)) > 0
@@ -251,14 +256,15 @@ func (m *mistakes) protocols(names []string) []string {
 }
 
 // upstream parses all that concerns wsfw's own connection to an upstream.
-func (m *mistakes) upstream(c *Config) upstream {
-	u := upstream{
+func (m *mistakes) upstream(c *Config) *upstream {
+	u := &upstream{
 		appendPath:     m.oneOf("upstreamPath", c.UpstreamPath, "fixed", "append") == "append",
 		passHost:       c.PassHostHeader,
 		headers:        m.headers(c.Headers),
-		connectTimeout: m.duration("connectTimeout", c.ConnectTimeout),
+		dialer:         &net.Dialer{Timeout: m.duration("connectTimeout", c.ConnectTimeout)},
 		upgradeTimeout: m.duration("upgradeTimeout", c.UpgradeTimeout),
 	}
+	u.prepare()
 	if c.UpstreamEndpoint == "" {
 		return u
 	}
@@ -275,17 +281,17 @@ func (m *mistakes) upstream(c *Config) upstream {
 
 // endpoint parses a ws:// or wss:// URL. Its messages do not repeat the value, for
 // an endpoint may hold a secret.
-func (m *mistakes) endpoint(key, value string) endpoint {
+func (m *mistakes) endpoint(key, value string) *endpoint {
 	u, err := url.Parse(strings.TrimSpace(value))
 	if err != nil {
 		m.add(key, "is not a URL; write ws://host:port/path or wss://host/path")
-		return endpoint{}
+		return &endpoint{}
 	}
 	scheme := strings.ToLower(u.Scheme)
 	secure := scheme == "wss" || scheme == "https"
 	if !secure && scheme != "ws" && scheme != "http" {
 		m.add(key, "must start with ws:// or wss://")
-		return endpoint{}
+		return &endpoint{}
 	}
 	if u.User != nil {
 		m.add(key, "must hold no user or password; set an Authorization header in headers instead")
@@ -329,7 +335,7 @@ func (m *mistakes) rule(key string, r UpstreamRule) upstreamRule {
 	}
 	if r.UpstreamEndpoint == "" {
 		m.add(key, "must name the upstreamEndpoint that it picks")
-		return upstreamRule{}
+		return upstreamRule{endpoint: &endpoint{}}
 	}
 	return upstreamRule{
 		header:   textproto.CanonicalMIMEHeaderKey(r.Header),

@@ -17,13 +17,22 @@ import (
 // Those must be compiled ones: an interpreted closure keeps the frames of all its callers, and
 // with them the request during which it was made.
 var (
-	shutdownsMu sync.Mutex
-	shutdowns   = map[*http.Server]context.Context{}
+	shutdownsMu sync.Mutex // for whoever adds one
+	shutdowns   sync.Map   // from *http.Server to context.Context
 )
 
 // shutdownOf is the context that ends when the server by which req has come in is shut down.
 func shutdownOf(req *http.Request) context.Context {
-	value := req.Context().Value(http.ServerContextKey)
+	server := req.Context().Value(http.ServerContextKey)
+	known, ok := shutdowns.Load(server)
+	if !ok {
+		return learnShutdown(server)
+	}
+	return known.(context.Context)
+}
+
+// learnShutdown is shutdownOf for a server that is not known yet, or none.
+func learnShutdown(value any) context.Context {
 	if value == nil {
 		return context.Background()
 	}
@@ -33,17 +42,16 @@ func shutdownOf(req *http.Request) context.Context {
 	}
 	shutdownsMu.Lock()
 	defer shutdownsMu.Unlock()
-	shutdown := shutdowns[server]
-	if shutdown == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		server.RegisterOnShutdown(cancel)
-		if isShutDown(server) {
-			cancel() // it was too late for the other way
-		}
-		shutdowns[server] = ctx
-		shutdown = ctx
+	if known, ok := shutdowns.Load(server); ok {
+		return known.(context.Context)
 	}
-	return shutdown
+	ctx, cancel := context.WithCancel(context.Background())
+	server.RegisterOnShutdown(cancel)
+	if isShutDown(server) {
+		cancel() // it was too late for the other way
+	}
+	shutdowns.Store(server, ctx)
+	return ctx
 }
 
 // isShutDown asks a server whether it has been shut down. It would serve on one more

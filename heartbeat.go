@@ -145,11 +145,8 @@ type pulses struct {
 	Upstream *pulse `json:"upstream,omitempty"`
 }
 
-// pulses are the heartbeats for the record, nil where nobody is pinged.
+// pulses are the heartbeats for the record.
 func (s *session) pulses() *pulses {
-	if s.pingInterval <= 0 {
-		return nil
-	}
 	return &pulses{Client: s.client.heart.pulse(), Upstream: s.upstream.heart.pulse()}
 }
 

@@ -257,7 +257,7 @@ func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
 	if _, err := t.client.Write(head.Bytes()[:head.Len()-len(early)]); err != nil {
 		return nil
 	}
-	return v.link(newSide(clientSide, t.client, t.early), t.service.side(early), answer.Header)
+	return link(v, newSide(clientSide, t.client, t.early), t.service.side(early), answer.Header)
 }
 
 // service is the session's end of the connection to Traefik's service. What the service writes

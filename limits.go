@@ -33,6 +33,7 @@ type limits struct {
 	// What follows from these: see settled.
 	tick, doubt time.Duration // workTick and lastChance
 	patience    time.Duration // maxInactivity; forever where that is off
+	bounded     bool          // there are only so many places
 }
 
 const (
@@ -96,6 +97,7 @@ func (l limits) settled() *limits {
 	l.tick = l.workTick()
 	l.doubt = l.lastChance()
 	l.patience = later(0, l.maxInactivity)
+	l.bounded = l.maxConnections > 0 || l.maxPerClient > 0
 	return &l
 }
 

@@ -69,12 +69,8 @@ func portOf(u *url.URL) string {
 	return "80"
 }
 
-// allowsOrigin judges a request's Origin. With no list every origin is allowed, and
-// none, too.
+// allowsOrigin judges a request's Origin by the list, of which there is one.
 func (s *settings) allowsOrigin(req *http.Request) bool {
-	if len(s.origins) == 0 {
-		return true
-	}
 	values := req.Header["Origin"]
 	if len(values) > 1 {
 		return false

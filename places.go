@@ -22,6 +22,7 @@ var (
 
 // place is one session's.
 type place struct {
+	places       *places
 	name, client string
 }
 
@@ -30,40 +31,61 @@ type place struct {
 // reload may bring some.
 func take(name, client string, l *limits) (*place, *refusal) {
 	occupiedMu.Lock()
-	defer occupiedMu.Unlock()
 	p := occupied[name]
 	if p == nil {
-		p = &places{byClient: map[string]int{}}
+		p = newPlaces(name)
 	}
-	if l.maxConnections > 0 && p.all >= l.maxConnections {
-		return nil, refuseCrowd
-	}
-	if l.maxPerClient > 0 && p.byClient[client] >= l.maxPerClient {
-		return nil, refuseClient
+	if l.bounded {
+		if refused := refusedBy(p, client, l); refused != nil {
+			occupiedMu.Unlock()
+			return nil, refused
+		}
 	}
 	p.all++
 	p.byClient[client]++
+	occupiedMu.Unlock()
+	return &place{places: p, name: name, client: client}, nil
+}
+
+// newPlaces are those of a middleware that has no session yet. Needs occupiedMu, and a session that
+// takes one of them.
+func newPlaces(name string) *places {
+	p := &places{byClient: map[string]int{}}
 	occupied[name] = p
-	return &place{name: name, client: client}, nil
+	return p
+}
+
+// refusedBy is why limits leave no place for client, or nil. Needs occupiedMu.
+func refusedBy(p *places, client string, l *limits) *refusal {
+	if l.maxConnections > 0 && p.all >= l.maxConnections {
+		return refuseCrowd
+	}
+	if l.maxPerClient > 0 && p.byClient[client] >= l.maxPerClient {
+		return refuseClient
+	}
+	return nil
 }
 
 // giveBack gives a visit's place back, if it has one.
 func giveBack(v *visit) {
-	if v.place == nil {
+	if v.session == nil {
+		hangUp(v)
+	}
+	gone := v.place
+	if gone == nil {
 		return
 	}
-	name, client := v.place.name, v.place.client
 	occupiedMu.Lock()
-	defer occupiedMu.Unlock()
-	p := occupied[name]
+	p := gone.places
 	p.all--
-	p.byClient[client]--
-	if p.byClient[client] == 0 {
-		delete(p.byClient, client)
+	p.byClient[gone.client]--
+	if p.byClient[gone.client] == 0 {
+		delete(p.byClient, gone.client)
 	}
 	if p.all == 0 {
-		delete(occupied, name)
+		delete(occupied, gone.name)
 	}
+	occupiedMu.Unlock()
 }
 
 // clientOf tells clients apart: by a header of the request, or by their address where it has none.

@@ -6,7 +6,7 @@ import (
 )
 
 func TestPlaces(t *testing.T) {
-	l := &limits{maxConnections: 3, maxPerClient: 2}
+	l := limits{maxConnections: 3, maxPerClient: 2}.settled()
 	steps := []struct {
 		client string
 		gives  bool // its place back
@@ -43,7 +43,7 @@ func TestPlaces(t *testing.T) {
 }
 
 func free(name, client string) {
-	giveBack(&visit{place: &place{name: name, client: client}})
+	giveBack(&visit{place: &place{places: occupied[name], name: name, client: client}})
 }
 
 func TestClientOf(t *testing.T) {

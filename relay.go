@@ -50,11 +50,6 @@ type flow struct {
 	header int // bytes of the shortest header
 }
 
-// traffic is what the flow has passed on.
-func (f *flow) traffic() traffic {
-	return traffic{Frames: f.track.frames, Messages: f.track.messages, Bytes: f.bytes}
-}
-
 // pump relays one direction to its end: frame by frame legal, byte by byte unchanged. It calls
 // functions and not methods, and little stands in it, for this is what an idle session keeps.
 func pump(s *session, f *flow) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -79,17 +80,25 @@ func (r *refusal) response() []byte {
 }
 
 // asksUpgrade reports whether a request asks for a WebSocket (RFC 6455 section
-// 4.2.1, items 3 and 4).
+// 4.2.1, items 3 and 4), or an answer agrees to one.
 func asksUpgrade(header http.Header) bool {
+	if header.Get("Upgrade") == "websocket" && usualConnection[header.Get("Connection")] {
+		return true
+	}
+	return asksInOtherWords(header)
+}
+
+// usualConnection has what almost all say who ask for an upgrade.
+var usualConnection = map[string]bool{"Upgrade": true, "upgrade": true, "keep-alive, Upgrade": true}
+
+// asksInOtherWords is asksUpgrade for any header.
+func asksInOtherWords(header http.Header) bool {
 	return hasToken(header["Upgrade"], "websocket") && hasToken(header["Connection"], "upgrade")
 }
 
 // hasToken looks for token, in any case, in a comma-separated list that may be
 // spread over several header lines.
 func hasToken(values []string, token string) bool {
-	if len(values) == 1 && strings.EqualFold(values[0], token) {
-		return true // as almost all say it
-	}
 	for _, value := range values {
 		for _, item := range strings.Split(value, ",") {
 			if strings.EqualFold(strings.TrimSpace(item), token) {
@@ -115,33 +124,33 @@ func listItems(values []string) []string {
 
 // check is the opening handshake's guards in their order (RFC 6455 section 4.2.1).
 // It returns the first reason to refuse, or nil, and the offer that stands.
-func (s *settings) check(req *http.Request) (*refusal, *offer) {
-	if !asksUpgrade(req.Header) {
+func check(s *settings, req *http.Request) (refused *refusal, o *offer) {
+	header := req.Header
+	if !asksUpgrade(header) {
 		return refuseNoUpgrade, nil
 	}
 	if req.Method != http.MethodGet {
 		return refuseMethod, nil
 	}
-	if !req.ProtoAtLeast(1, 1) || req.ProtoMajor > 1 {
+	if req.ProtoMajor != 1 || req.ProtoMinor < 1 {
 		return refuseProtocol, nil
 	}
-	if versions := req.Header[versionHeader]; len(versions) != 1 || versions[0] != "13" {
+	if versions := header[versionHeader]; len(versions) != 1 || versions[0] != "13" {
 		return refuseVersion, nil
 	}
-	if !isKey(req.Header[keyHeader]) {
+	if !isKey(header[keyHeader]) {
 		return refuseKey, nil
 	}
 	if req.ContentLength != 0 || len(req.TransferEncoding) > 0 {
 		return refuseBody, nil
 	}
-	if !s.allowsOrigin(req) {
+	if len(s.origins) > 0 && !s.allowsOrigin(req) {
 		return refuseOrigin, nil
 	}
-	o := s.offer(req.Header)
-	if len(o.protocols) == 0 && len(req.Header[protocolHeader]) > 0 {
-		return refuseOffer, nil
+	if header[protocolHeader] == nil && header[extensionsHeader] == nil {
+		return nil, noOffer
 	}
-	return nil, o
+	return s.checkOffer(header)
 }
 
 // isKey reports whether a request's keys are one, of 16 bytes.
@@ -154,37 +163,51 @@ func isKey(keys []string) bool {
 }
 
 // below is what of a request's path lies below prefix, escaped as the client sent it.
-// It is not ok for a path that lies elsewhere. Segments are compared decoded and
-// whole, so an encoded slash is part of its segment.
+// It is not ok for a path that lies elsewhere.
 func below(prefix []string, u *url.URL) (rest string, ok bool) {
 	rest = sentPath(u)
-	for _, segment := range prefix {
-		if rest == "" || rest[0] != '/' {
-			return "", false
-		}
-		end := strings.IndexByte(rest[1:], '/') + 1
-		if end == 0 {
-			end = len(rest)
-		}
-		decoded, err := url.PathUnescape(rest[1:end])
-		if err != nil || decoded != segment {
-			return "", false
-		}
-		rest = rest[end:]
+	if len(prefix) > 0 {
+		return strip(prefix, rest)
 	}
-	if len(prefix) == 0 && rest == "/" {
+	if rest == "/" {
 		return "", true // "/" is the prefix itself, not something below it
 	}
 	return rest, true
+}
+
+// strip is below for a path as it was sent. Segments are compared decoded and whole, so an
+// encoded slash is part of its segment.
+func strip(prefix []string, path string) (rest string, ok bool) {
+	for _, segment := range prefix {
+		if path == "" || path[0] != '/' {
+			return "", false
+		}
+		end := strings.IndexByte(path[1:], '/') + 1
+		if end == 0 {
+			end = len(path)
+		}
+		decoded, err := url.PathUnescape(path[1:end])
+		if err != nil || decoded != segment {
+			return "", false
+		}
+		path = path[end:]
+	}
+	return path, true
 }
 
 // sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what
 // should have been escaped and was not.
 func sentPath(u *url.URL) string {
 	if u.RawPath != "" {
-		if decoded, err := url.PathUnescape(u.RawPath); err == nil && decoded == u.Path {
-			return u.RawPath
-		}
+		return sentRawPath(u)
+	}
+	return u.EscapedPath()
+}
+
+// sentRawPath is sentPath where it differs from what EscapedPath would make of the path.
+func sentRawPath(u *url.URL) string {
+	if decoded, err := url.PathUnescape(u.RawPath); err == nil && decoded == u.Path {
+		return u.RawPath
 	}
 	return u.EscapedPath()
 }
@@ -220,28 +243,43 @@ type offer struct {
 	cut        bool     // policy took something away
 }
 
-// offer reads a client's offer and cuts it to what the settings allow.
-func (s *settings) offer(header http.Header) *offer {
-	if len(header[protocolHeader]) == 0 && len(header[extensionsHeader]) == 0 {
-		return &offer{}
+// noOffer is that of a client which leaves nothing to choose.
+var noOffer = &offer{}
+
+// checkOffer reads a client's offer and cuts it to what the settings allow, or refuses it.
+func (s *settings) checkOffer(header http.Header) (*refusal, *offer) {
+	o := s.offer(header)
+	if len(o.protocols) == 0 && len(header[protocolHeader]) > 0 {
+		return refuseOffer, nil
 	}
-	o := &offer{protocols: listItems(header[protocolHeader]), extensions: listItems(header[extensionsHeader])}
+	return nil, o
+}
+
+// offer is the offer in header as far as the settings allow it.
+func (s *settings) offer(header http.Header) *offer {
+	o := &offer{extensions: listItems(header[extensionsHeader])}
 	if s.noCompression && len(o.extensions) > 0 {
 		o.extensions = nil
 		o.cut = true
 	}
-	if len(s.protocols) == 0 {
-		return o
+	if len(header[protocolHeader]) > 0 {
+		s.offerProtocols(o, listItems(header[protocolHeader]))
 	}
-	var allowed []string
-	for _, protocol := range o.protocols {
+	return o
+}
+
+// offerProtocols adds those subprotocols to o that the settings allow.
+func (s *settings) offerProtocols(o *offer, offered []string) {
+	if len(s.protocols) == 0 {
+		o.protocols = offered
+		return
+	}
+	for _, protocol := range offered {
 		if contains(s.protocols, protocol) {
-			allowed = append(allowed, protocol)
+			o.protocols = append(o.protocols, protocol)
 		}
 	}
-	o.cut = o.cut || len(allowed) < len(o.protocols)
-	o.protocols = allowed
-	return o
+	o.cut = o.cut || len(o.protocols) < len(offered)
 }
 
 // onto is the request with this offer: req itself where nothing was cut.
@@ -258,6 +296,16 @@ func (o *offer) onto(req *http.Request) *http.Request {
 func (o *offer) apply(header http.Header) {
 	setList(header, protocolHeader, o.protocols)
 	setList(header, extensionsHeader, o.extensions)
+}
+
+// writeOffer writes an offer as header lines.
+func writeOffer(b *bytes.Buffer, o *offer) {
+	if len(o.protocols) > 0 {
+		b.WriteString("Sec-WebSocket-Protocol: " + strings.Join(o.protocols, ", ") + "\r\n")
+	}
+	if len(o.extensions) > 0 {
+		b.WriteString("Sec-WebSocket-Extensions: " + strings.Join(o.extensions, ", ") + "\r\n")
+	}
 }
 
 // setList sets a header to a list, or removes it where the list is empty.
@@ -288,34 +336,17 @@ func acceptFor(key string) string {
 // replaces the response writer by one that hides the connection.
 var errNotHijackable = errors.New("a middleware before wsfw hides the connection: move wsfw before it")
 
-// accept takes over the client's connection and answers 101 with what the upstream
-// has agreed to. The connection is the caller's, unless there is an error.
-func accept(rw http.ResponseWriter, req *http.Request, agreed *http.Response) (net.Conn, []byte, error) {
-	header := rw.Header().Clone()
-	conn, early, err := takeOver(rw)
-	if err != nil {
-		return nil, nil, err
-	}
-	accepted := false
-	defer func() {
-		if !accepted {
-			_ = conn.Close()
-		}
-	}()
-	if _, err := conn.Write(switching(header, req.Header.Get(keyHeader), agreed.Header)); err != nil {
-		return nil, nil, err
-	}
-	accepted = true
-	return conn, early, nil
-}
-
 // takeOver takes the client's connection from the server, with what has already come.
 func takeOver(rw http.ResponseWriter) (conn net.Conn, early []byte, err error) {
 	conn, buffered, err := http.NewResponseController(rw).Hijack()
 	if err != nil {
 		return nil, nil, errNotHijackable
 	}
-	return conn, taken(buffered.Reader), nil
+	reader := buffered.Reader
+	if reader.Buffered() > 0 {
+		early = taken(reader)
+	}
+	return conn, early, nil
 }
 
 // taken is what a reader holds beyond what was read from it, in memory of its own.
@@ -324,17 +355,32 @@ func taken(r *bufio.Reader) []byte {
 	return append([]byte(nil), held...)
 }
 
-// switching is the 101 for key: header, which is changed, with the end-to-end
-// headers of the upstream's answer.
-func switching(header http.Header, key string, answer http.Header) []byte {
-	copyEndToEnd(header, answer)
-	delete(header, acceptHeader)
-	var b bytes.Buffer
-	b.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + acceptFor(key) + "\r\n")
-	writeNegotiated(&b, header)
-	_ = header.Write(&b)
+// switching is the 101 for key: the end-to-end headers of the upstream's answer, over those that
+// header has.
+func switching(header http.Header, key string, answer http.Header) *bytes.Buffer {
+	b := &bytes.Buffer{}
+	fmt.Fprintf(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n", acceptFor(key))
+	withheld, named := notToClient, answer["Connection"]
+	if len(header) > 0 || len(named) > 1 || !usualConnection[named[0]] {
+		answer = over(header, answer)
+		withheld = negotiated
+	}
+	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
+		writeNegotiated(b, answer)
+	}
+	_ = answer.WriteSubset(b, withheld)
 	b.WriteString("\r\n")
-	return b.Bytes()
+	return b
+}
+
+// over is header with the end-to-end headers of an upstream's answer.
+func over(header, answer http.Header) http.Header {
+	merged := header.Clone()
+	if merged == nil {
+		merged = http.Header{}
+	}
+	copyEndToEnd(merged, answer)
+	return merged
 }
 
 // headOf is a 101 with header, as net/http writes it.
@@ -346,21 +392,20 @@ func headOf(header http.Header) []byte {
 	return b.Bytes()
 }
 
-// writeNegotiated moves what is negotiated from header into b.
+// writeNegotiated writes what is negotiated of header into b.
 func writeNegotiated(b *bytes.Buffer, header http.Header) {
-	if len(header[protocolHeader]) > 0 || len(header[extensionsHeader]) > 0 {
-		writeSpelled(b, header, protocolHeader, "Sec-WebSocket-Protocol")
-		writeSpelled(b, header, extensionsHeader, "Sec-WebSocket-Extensions")
+	for _, value := range header[protocolHeader] {
+		b.WriteString("Sec-WebSocket-Protocol: " + value + "\r\n")
+	}
+	for _, value := range header[extensionsHeader] {
+		b.WriteString("Sec-WebSocket-Extensions: " + value + "\r\n")
 	}
 }
 
-// writeSpelled moves a header into b under the name that RFC 6455 gives it.
-func writeSpelled(b *bytes.Buffer, header http.Header, name, spelled string) {
-	for _, value := range header[name] {
-		b.WriteString(spelled + ": " + value + "\r\n")
-	}
-	delete(header, name)
-}
+// negotiated are the headers by which a server agrees to an offer. They are written by
+// themselves, under the names that RFC 6455 gives them, and the accept value of a handshake says
+// nothing to the other.
+var negotiated = map[string]bool{protocolHeader: true, extensionsHeader: true, acceptHeader: true}
 
 // hopByHop are the headers that concern one connection only (RFC 9110 section
 // 7.6.1), beside those that Connection names.
@@ -369,12 +414,26 @@ var hopByHop = map[string]bool{
 	"Proxy-Authorization": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
 }
 
+// notToClient are the headers of an upstream's answer that its 101 to the client does not repeat.
+var notToClient = union(hopByHop, negotiated)
+
+// union is a set of all that is in any of these.
+func union(sets ...map[string]bool) map[string]bool {
+	all := map[string]bool{}
+	for _, set := range sets {
+		for name := range set {
+			all[name] = true
+		}
+	}
+	return all
+}
+
 // copyEndToEnd adds the end-to-end headers of src to dst. Those that dst has already
 // are replaced, but for cookies.
 func copyEndToEnd(dst, src http.Header) {
 	named := src["Connection"]
-	if len(named) == 1 && strings.EqualFold(named[0], "Upgrade") {
-		named = nil // that is hop by hop anyway
+	if len(named) == 1 && usualConnection[named[0]] {
+		named = nil // those are hop by hop anyway
 	}
 	for name, values := range src {
 		if hopByHop[name] || named != nil && hasToken(named, name) {

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -28,14 +29,38 @@ const (
 // upstream is how wsfw reaches the upstream of a forward. It is never changed after
 // parse.
 type upstream struct {
-	endpoint       endpoint
+	endpoint       *endpoint
 	rules          []upstreamRule
 	appendPath     bool
 	passHost       bool
 	headers        http.Header
-	connectTimeout time.Duration
+	dialer         *net.Dialer // within connectTimeout
 	upgradeTimeout time.Duration
 	tls            *tlsSource
+
+	// What follows from these: see prepare.
+	host      string          // Host, where headers sets that
+	otherHost bool            // Host may be another than the endpoint's
+	withheld  map[string]bool // the client's headers that do not go along
+	tail      string          // the end of a request's header: what headers sets, and an empty line
+}
+
+// prepare works out what is the same in all requests.
+func (u *upstream) prepare() {
+	set, names := http.Header{}, map[string]bool{}
+	for name, values := range u.headers {
+		names[name] = true
+		if name == "Host" {
+			u.host = values[0]
+		} else if values[0] != "" {
+			set[name] = values
+		}
+	}
+	u.otherHost = u.passHost || u.host != ""
+	u.withheld = union(hopByHop, ofHandshake, names)
+	var b strings.Builder
+	_ = set.Write(&b)
+	u.tail = b.String() + "\r\n"
 }
 
 // endpoint is a ws:// or wss:// URL, taken apart.
@@ -46,16 +71,17 @@ type endpoint struct {
 	address  string // host:port, for the dial
 	path     string // as escaped in the URL
 	query    string
+	target   string // the request target that these make by themselves
 	label    string // for records and the log: no path, no query
 }
 
 // newEndpoint takes u apart.
-func newEndpoint(u *url.URL, secure bool) endpoint {
+func newEndpoint(u *url.URL, secure bool) *endpoint {
 	scheme := "ws"
 	if secure {
 		scheme = "wss"
 	}
-	return endpoint{
+	e := &endpoint{
 		secure:   secure,
 		host:     u.Host,
 		hostname: u.Hostname(),
@@ -64,13 +90,15 @@ func newEndpoint(u *url.URL, secure bool) endpoint {
 		query:    u.RawQuery,
 		label:    scheme + "://" + u.Host,
 	}
+	e.target = targetOf(e, "", "")
+	return e
 }
 
 // upstreamRule picks an endpoint where the named value of a request equals value.
 type upstreamRule struct {
 	header, query, cookie string // one of them is set
 	value                 string
-	endpoint              endpoint
+	endpoint              *endpoint
 }
 
 // matches reports whether the request carries the rule's value.
@@ -93,7 +121,7 @@ func (r *upstreamRule) matches(req *http.Request) bool {
 }
 
 // choose is the endpoint for a request: the first rule's that matches.
-func (u *upstream) choose(req *http.Request) endpoint {
+func (u *upstream) choose(req *http.Request) *endpoint {
 	for i := range u.rules {
 		if u.rules[i].matches(req) {
 			return u.rules[i].endpoint
@@ -103,15 +131,22 @@ func (u *upstream) choose(req *http.Request) endpoint {
 }
 
 // target is the request target at e for a client that asked for below under the
-// middleware's path and for query: the endpoint's own query first.
-func (u *upstream) target(e endpoint, below, query string) string {
-	path := e.path
-	if u.appendPath {
-		if strings.HasSuffix(path, "/") && strings.HasPrefix(below, "/") {
-			below = below[1:]
-		}
-		path += below
+// middleware's path and for query. It is not ok where there must be no such request.
+func (u *upstream) target(e *endpoint, below, query string) (target string, ok bool) {
+	if !u.appendPath {
+		below = ""
 	}
+	target = targetOf(e, below, query)
+	return target, !climbs(below) && !strings.ContainsAny(target, unprintable)
+}
+
+// targetOf is the endpoint's target with a path appended, and a query: its own comes first.
+func targetOf(e *endpoint, below, query string) string {
+	path := e.path
+	if strings.HasSuffix(path, "/") && strings.HasPrefix(below, "/") {
+		below = below[1:]
+	}
+	path += below
 	if path == "" {
 		path = "/"
 	}
@@ -124,44 +159,63 @@ func (u *upstream) target(e endpoint, below, query string) string {
 	return path
 }
 
-// request is the opening handshake for e: the client's end-to-end headers, where it
-// comes from, what the operator sets, and a key of our own.
-func (u *upstream) request(req *http.Request, e endpoint, target, key string, o *offer) []byte {
-	header := http.Header{}
-	copyEndToEnd(header, req.Header)
-	for _, name := range []string{keyHeader, versionHeader, "Content-Length"} {
-		delete(header, name)
-	}
-	o.apply(header)
-	forwarded(header, req)
-	host := e.host
-	if u.passHost {
-		host = req.Host
-	}
-	for name, values := range u.headers {
-		if name == "Host" && values[0] != "" {
-			host = values[0]
-		} else if values[0] == "" {
-			delete(header, name)
-		} else {
-			header[name] = values
-		}
-	}
-	delete(header, "Host")
-	var b bytes.Buffer
-	b.WriteString("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\n")
-	writeNegotiated(&b, header)
-	_ = header.Write(&b)
-	b.WriteString("\r\n")
-	return b.Bytes()
+// ofHandshake are the headers of a client's request that are its handshake's own.
+var ofHandshake = map[string]bool{
+	keyHeader: true, versionHeader: true, protocolHeader: true, extensionsHeader: true, "Content-Length": true, "Host": true,
 }
 
-// forwarded tells the upstream where the request comes from.
-func forwarded(header http.Header, req *http.Request) {
-	if ip, _, err := net.SplitHostPort(req.RemoteAddr); err == nil {
-		prior := header["X-Forwarded-For"]
-		header["X-Forwarded-For"] = []string{strings.Join(append(append([]string(nil), prior...), ip), ", ")}
+// request is the opening handshake for e: the client's end-to-end headers, where it
+// comes from, what the operator sets, and a key of our own.
+func request(u *upstream, v *visit, req *http.Request, e *endpoint, target, key string) *bytes.Buffer {
+	header := req.Header.Clone()
+	if v.ip != "" {
+		header["X-Forwarded-For"] = []string{strings.Join(append(header["X-Forwarded-For"], v.ip), ", ")}
 	}
+	if header.Get("X-Forwarded-Host") == "" || header.Get("X-Forwarded-Proto") == "" {
+		forwarded(header, req)
+	}
+	host := e.host
+	if u.otherHost {
+		host = u.hostFor(e, req)
+	}
+	withheld, named := u.withheld, header["Connection"]
+	if len(named) > 1 || !usualConnection[named[0]] {
+		withheld = union(withheld, namedIn(named, header))
+	}
+	b := &bytes.Buffer{}
+	fmt.Fprintf(b, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", target, host, key)
+	if v.offer != noOffer {
+		writeOffer(b, v.offer)
+	}
+	_ = header.WriteSubset(b, withheld)
+	b.WriteString(u.tail)
+	return b
+}
+
+// hostFor is the Host of a request, where that need not be the endpoint's.
+func (u *upstream) hostFor(e *endpoint, req *http.Request) string {
+	if u.host != "" {
+		return u.host
+	}
+	if u.passHost {
+		return req.Host
+	}
+	return e.host
+}
+
+// namedIn are those of a header's names that its Connection has as a token.
+func namedIn(connection []string, header http.Header) map[string]bool {
+	named := map[string]bool{}
+	for name := range header {
+		if hasToken(connection, name) {
+			named[name] = true
+		}
+	}
+	return named
+}
+
+// forwarded tells the upstream what the client asked for, unless a proxy before has.
+func forwarded(header http.Header, req *http.Request) {
 	if header.Get("X-Forwarded-Host") == "" {
 		header.Set("X-Forwarded-Host", req.Host)
 	}
@@ -181,17 +235,16 @@ func newKey() string {
 	return base64.StdEncoding.EncodeToString(nonce)
 }
 
-// dial connects to e: DNS, TCP and TLS, within connectTimeout and while ctx lives.
-func (u *upstream) dial(ctx context.Context, e endpoint) (net.Conn, error) {
-	if u.connectTimeout > 0 {
-		bounded, cancel := context.WithTimeout(ctx, u.connectTimeout)
+// dialSecure connects to e: DNS, TCP and TLS, within connectTimeout and while ctx lives.
+func (u *upstream) dialSecure(ctx context.Context, e *endpoint) (net.Conn, error) {
+	if u.dialer.Timeout > 0 {
+		bounded, cancel := context.WithTimeout(ctx, u.dialer.Timeout)
 		defer cancel()
 		ctx = bounded
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", e.address)
-	if err != nil || !e.secure {
-		return conn, err
+	conn, err := u.dialer.DialContext(ctx, "tcp", e.address)
+	if err != nil {
+		return nil, err
 	}
 	secured := tls.Client(conn, u.tls.config(e.hostname))
 	if err := secured.HandshakeContext(ctx); err != nil {
@@ -204,24 +257,21 @@ func (u *upstream) dial(ctx context.Context, e endpoint) (net.Conn, error) {
 // exchange sends the opening handshake and reads the answer's header, within
 // upgradeTimeout and while ctx lives. The answer's body, or the first frames, are
 // read from the reader that is returned.
-func (u *upstream) exchange(ctx context.Context, conn net.Conn, request []byte) (*http.Response, *bufio.Reader, error) {
+func exchange(ctx context.Context, u *upstream, conn net.Conn, request *bytes.Buffer) (answer *http.Response, reader *bufio.Reader, err error) {
 	if u.upgradeTimeout > 0 {
 		_ = conn.SetDeadline(time.Now().Add(u.upgradeTimeout))
 	}
 	release := onDone(ctx, conn)
-	defer release()
-	if _, err := conn.Write(request); err != nil {
-		return nil, nil, err
+	_, err = request.WriteTo(conn)
+	if err == nil {
+		limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+		reader = bufio.NewReaderSize(limited, answerBufferBytes)
+		answer, err = readAnswer(reader)
+		limited.N = unlimited
 	}
-	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
-	reader := bufio.NewReaderSize(limited, answerBufferBytes)
-	answer, err := readAnswer(reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	limited.N = 1<<63 - 1
+	release()
 	_ = conn.SetDeadline(time.Time{})
-	return answer, reader, nil
+	return answer, reader, err
 }
 
 // onDone closes conn when ctx ends, until the function that it returns is called.
@@ -232,18 +282,39 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 	})
 }
 
+// anyGet is the request that answers are read for, of which only the method counts.
+var anyGet = &http.Request{Method: http.MethodGet}
+
 // readAnswer reads an answer's header, past informational ones.
 func readAnswer(reader *bufio.Reader) (*http.Response, error) {
-	for i := 0; i < maxInformational; i++ {
-		answer, err := http.ReadResponse(reader, &http.Request{Method: http.MethodGet})
+	answer, err := http.ReadResponse(reader, anyGet)
+	if err != nil {
+		return nil, withoutQuotes(err)
+	}
+	if answer.StatusCode == http.StatusSwitchingProtocols {
+		return answer, nil
+	}
+	return finalAnswer(reader, answer)
+}
+
+// finalAnswer is the first answer that is no informational one, from this one on.
+func finalAnswer(reader *bufio.Reader, answer *http.Response) (*http.Response, error) {
+	for i := 1; i < maxInformational && isInformational(answer); i++ {
+		next, err := http.ReadResponse(reader, anyGet)
 		if err != nil {
 			return nil, withoutQuotes(err)
 		}
-		if answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
-			return answer, nil
-		}
+		answer = next
 	}
-	return nil, errors.New("too many informational answers")
+	if isInformational(answer) {
+		return nil, errors.New("too many informational answers")
+	}
+	return answer, nil
+}
+
+// isInformational reports whether another answer follows this one.
+func isInformational(answer *http.Response) bool {
+	return answer.StatusCode < 200 && answer.StatusCode != http.StatusSwitchingProtocols
 }
 
 // withoutQuotes is the error of a reader of HTTP without what it quotes: an upstream
@@ -265,9 +336,14 @@ func verify(answer http.Header, key string, o *offer) error {
 	if accepts := answer[acceptHeader]; len(accepts) != 1 || accepts[0] != acceptFor(key) {
 		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	}
-	if len(answer[protocolHeader]) == 0 && len(answer[extensionsHeader]) == 0 {
+	if answer[protocolHeader] == nil && answer[extensionsHeader] == nil {
 		return nil
 	}
+	return verifyChoice(answer, o)
+}
+
+// verifyChoice is what an upstream has agreed to that was not in the offer, or nil.
+func verifyChoice(answer http.Header, o *offer) error {
 	protocols := listItems(answer[protocolHeader])
 	if len(protocols) > 1 || len(protocols) == 1 && !contains(o.protocols, protocols[0]) {
 		return errors.New("the subprotocol was not offered")
@@ -294,10 +370,7 @@ func extensionNames(extensions []string) []string {
 // grammarOf is the grammar that negotiated extensions give frames. Where text is to be checked,
 // that of an extension which wsfw does not know is exempt, as compressed text is.
 func grammarOf(answer http.Header, checkText bool) *grammar {
-	var names []string
-	if len(answer[extensionsHeader]) > 0 {
-		names = extensionNames(listItems(answer[extensionsHeader]))
-	}
+	names := extensionNames(listItems(answer[extensionsHeader]))
 	if len(names) == 0 && checkText {
 		return plainText
 	}

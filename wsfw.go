@@ -6,13 +6,14 @@
 package wsfw
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 )
@@ -44,7 +45,8 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 	}
 	warmUp.Do(warm)
 	m := &Middleware{next: next, name: name, settings: parsed, report: func(message string, cause error) {
-		logLine(complaint{Time: timestamp(), Level: "error", Plugin: "wsfw", Message: message, Name: name, Cause: cause.Error()})
+		line := &complaint{Time: timestamp(time.Now()), Level: "error", Plugin: "wsfw", Message: message, Name: name, Cause: cause.Error()}
+		logLine(line)
 	}}
 	if parsed.upstream.tls != nil {
 		parsed.upstream.tls.report = m.report
@@ -86,10 +88,15 @@ type visit struct {
 	started     time.Time
 	shutdown    context.Context // ends with the server
 	client      string          // remote address
+	ip          string          // of that, where it has one
+	offer       *offer          // the client's, as far as it stands
 	place       *place          // of the session in the count; nil until it has one
 	upstream    string          // scheme, host and port
 	path        string          // as sent, without the query
 	subprotocol string
+
+	// The connections of a session that may yet come to nothing.
+	dialed, taken net.Conn
 
 	// What has come of the request. Where all are nil, it has been answered.
 	checked  *http.Request // left to next
@@ -103,28 +110,37 @@ func receive(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 	await(sendOut(func() { admit(v, rw, req, rest) }))
 }
 
-// admit is receive's errand.
+// admit is receive's errand. The functions from here to newSession are large and few, and have what is
+// seldom needed done by others: interpreted, a session's opening costs what they have in them.
 func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 	m := v.middleware
-	refused, o := m.settings.check(req)
+	set := m.settings
+	refused, o := check(set, req)
 	if refused != nil {
 		refused.answer(rw)
 		return
 	}
+	v.offer = o
 	v.shutdown = shutdownOf(req)
 	if v.shutdown.Err() != nil {
 		refuseRestart.answer(rw)
 		return
 	}
 	v.path = sentPath(req.URL)
-	v.place, refused = take(m.name, clientOf(req, m.settings.limits.clientHeader), m.settings.limits)
+	ip, _, _ := net.SplitHostPort(req.RemoteAddr)
+	v.ip = ip
+	l, client := set.limits, ip
+	if ip == "" || l.clientHeader != "" {
+		client = clientOf(req, l.clientHeader)
+	}
+	v.place, refused = take(m.name, client, l)
 	if refused != nil {
 		refused.answer(rw)
 		return
 	}
-	if m.settings.forward {
-		v.session = v.open(rw, req, rest, o)
-	} else if m.settings.inline {
+	if set.forward {
+		open(v, rw, req, rest)
+	} else if set.inline {
 		v.session = v.between(rw, req, o)
 	} else {
 		v.checked = o.onto(req)
@@ -166,66 +182,110 @@ func await(e *errand) {
 	e.run()
 }
 
-// open does both handshakes, the upstream's first, and joins the connections. It is
-// nil where it has given the client another answer than 101.
-func (v *visit) open(rw http.ResponseWriter, req *http.Request, rest string, o *offer) *session {
-	u := &v.middleware.settings.upstream
-	e := u.choose(req)
-	target := u.target(e, rest, req.URL.RawQuery)
-	if u.appendPath && climbs(rest) || strings.ContainsAny(target, unprintable) {
-		refusePath.answer(rw)
-		return nil
+// open does both handshakes, the upstream's first, and joins the connections. There is no session
+// where it has given the client another answer than 101.
+func open(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
+	u := v.middleware.settings.upstream
+	e := u.endpoint
+	if u.rules != nil {
+		e = u.choose(req)
+	}
+	target := e.target
+	if u.appendPath || req.URL.RawQuery != "" {
+		full, ok := u.target(e, rest, req.URL.RawQuery)
+		if !ok {
+			refusePath.answer(rw)
+			return
+		}
+		target = full
 	}
 	v.upstream = e.label
-	conn, err := u.dial(req.Context(), e)
-	if err != nil {
-		v.fail(rw, req, err)
-		return nil
+	var err error
+	if e.secure {
+		v.dialed, err = u.dialSecure(req.Context(), e)
+	} else {
+		v.dialed, err = u.dialer.DialContext(req.Context(), "tcp", e.address)
 	}
-	joined := false
-	defer func() {
-		if !joined {
-			_ = conn.Close()
-		}
-	}()
-	key := newKey()
-	//nolint:bodyclose // the body is read from conn, which is closed
-	answer, reader, err := u.exchange(req.Context(), conn, u.request(req, e, target, key, o))
 	if err != nil {
 		v.fail(rw, req, err)
-		return nil
+		return
+	}
+	handshake(v, rw, req, e, target)
+}
+
+// handshake is the opening handshake with the upstream, and then that with the client.
+func handshake(v *visit, rw http.ResponseWriter, req *http.Request, e *endpoint, target string) {
+	u, key := v.middleware.settings.upstream, newKey()
+	//nolint:bodyclose // the body is read from the connection, which is closed
+	answer, reader, err := exchange(req.Context(), u, v.dialed, request(u, v, req, e, target, key))
+	if err != nil {
+		v.fail(rw, req, err)
+		return
 	}
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		release := onDone(req.Context(), conn)
-		defer release()
-		pass(rw, answer)
-		return nil
+		v.passOn(rw, req, answer)
+		return
 	}
-	if err := verify(answer.Header, key, o); err != nil {
+	err = verify(answer.Header, key, v.offer)
+	if err != nil {
 		v.fail(rw, req, err)
-		return nil
+		return
 	}
-	client, early, err := accept(rw, req, answer)
+	accept(v, rw, req, answer.Header, reader)
+}
+
+// passOn hands an upstream's answer other than 101 to the client, while that waits for it.
+func (v *visit) passOn(rw http.ResponseWriter, req *http.Request, answer *http.Response) {
+	release := onDone(req.Context(), v.dialed)
+	defer release()
+	pass(rw, answer)
+}
+
+// accept takes over the client's connection, answers 101 with what the upstream has agreed to, and
+// joins the connections. reader has what came after the upstream's answer.
+func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Header, reader *bufio.Reader) {
+	header := rw.Header()
+	client, early, err := takeOver(rw)
 	if err != nil {
 		v.middleware.report("client connection not taken over", err)
-		if errors.Is(err, errNotHijackable) {
-			refuseHijack.answer(rw)
-		}
-		return nil
+		refuseHijack.answer(rw)
+		return
 	}
-	joined = true
-	return v.link(newSide(clientSide, client, early), newSide(upstreamSide, conn, taken(reader)), answer.Header)
+	v.taken = client
+	_, err = switching(header, req.Header.Get(keyHeader), agreed).WriteTo(client)
+	if err != nil {
+		v.middleware.report("client connection not taken over", err)
+		return
+	}
+	var pushed []byte
+	if reader.Buffered() > 0 {
+		pushed = taken(reader)
+	}
+	v.session = link(v, newSide(clientSide, client, early), newSide(upstreamSide, v.dialed, pushed), agreed)
+}
+
+// hangUp closes what connections a visit has without a session.
+func hangUp(v *visit) {
+	if v.dialed != nil {
+		_ = v.dialed.Close()
+	}
+	if v.taken != nil {
+		_ = v.taken.Close()
+	}
 }
 
 // link joins two sides by the upstream's answer.
-func (v *visit) link(client, upstream *side, answer http.Header) *session {
-	v.subprotocol = answer.Get(protocolHeader)
-	set := v.middleware.settings
+func link(v *visit, client, upstream *side, answer http.Header) *session {
+	m := v.middleware
+	set := m.settings
 	rules := set.rules
-	if rules == nil {
+	if answer[extensionsHeader] != nil && rules != lax {
 		rules = grammarOf(answer, set.checkText)
 	}
-	return newSession(client, upstream, rules, set, v.middleware.report)
+	if answer[protocolHeader] != nil {
+		v.subprotocol = answer.Get(protocolHeader)
+	}
+	return newSession(client, upstream, rules, set, m.report)
 }
 
 // fail answers a client whose upstream could not be reached, and logs the cause,
@@ -281,8 +341,10 @@ type traffic struct {
 
 // record writes the line of a session that has ended.
 func (v *visit) record(s *session) {
-	logLine(record{
-		Time:         timestamp(),
+	now := time.Now()
+	up, down := s.toUpstream, s.toClient
+	entry := &record{
+		Time:         timestamp(now),
 		Level:        "info",
 		Plugin:       "wsfw",
 		Message:      "websocket session",
@@ -291,14 +353,17 @@ func (v *visit) record(s *session) {
 		Upstream:     v.upstream,
 		Path:         v.path,
 		Subprotocol:  v.subprotocol,
-		Duration:     time.Since(v.started).Round(time.Millisecond).Seconds(),
-		FromClient:   s.toUpstream.traffic(),
-		FromUpstream: s.toClient.traffic(),
-		Heartbeat:    s.pulses(),
+		Duration:     now.Sub(v.started).Round(time.Millisecond).Seconds(),
+		FromClient:   traffic{Frames: up.track.frames, Messages: up.track.messages, Bytes: up.bytes},
+		FromUpstream: traffic{Frames: down.track.frames, Messages: down.track.messages, Bytes: down.bytes},
 		EndedBy:      s.outcome.endedBy,
 		Code:         s.outcome.code,
 		Reason:       s.outcome.reason,
-	})
+	}
+	if s.pingInterval > 0 {
+		entry.Heartbeat = s.pulses()
+	}
+	logLine(entry)
 }
 
 // complaint is a line in the log about something that went wrong.
@@ -311,18 +376,14 @@ type complaint struct {
 	Cause   string `json:"error"`
 }
 
-// timestamp is the present in RFC 3339, UTC, milliseconds.
-func timestamp() string {
-	return time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
+// timestamp is a time in RFC 3339, UTC, milliseconds.
+func timestamp(at time.Time) string {
+	return at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 }
 
 // logLine writes entry as one line of JSON to standard output: with one write, so
 // that lines of concurrent sessions do not mix, and raw, for what goes through fmt or
 // log reaches Traefik's log only at its DEBUG or ERROR level.
 func logLine(entry any) {
-	line, err := json.Marshal(entry)
-	if err != nil {
-		return
-	}
-	_, _ = os.Stdout.Write(append(line, '\n'))
+	_ = json.NewEncoder(os.Stdout).Encode(entry)
 }
