@@ -33,10 +33,11 @@ type takeover struct {
 	http.ResponseWriter // the client's
 	visit               *visit
 
-	next    *errand
-	cancel  context.CancelFunc // of the request that next gets
-	settled sync.Once
-	ready   chan struct{} // closed when next has taken the connection over, or returned
+	next     *errand
+	cancel   context.CancelFunc // of the request that next gets
+	returned bool               // next has, and has not panicked
+	settled  atomic.Bool
+	ready    chan struct{} // closed when next has taken the connection over, or returned
 
 	// Written before ready is closed.
 	client  net.Conn
@@ -56,39 +57,32 @@ type takeover struct {
 // session where that has begun one.
 //
 // next runs in a goroutine of its own, and the session's handler, which Traefik counts, waits.
-func (v *visit) between(rw http.ResponseWriter, req *http.Request, o *offer) *session {
+func between(v *visit, rw http.ResponseWriter, req *http.Request) {
 	t := &takeover{ResponseWriter: rw, visit: v, ready: make(chan struct{})}
 	v.takeover = t
 	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), traceOf(t)))
 	t.cancel = cancel
-	t.next = callNext(t, o.onto(req.WithContext(ctx)))
-	<-t.ready
-	if t.service == nil {
-		return nil
+	inner := req.WithContext(ctx)
+	if v.offer.cut {
+		inner = v.offer.onto(inner)
 	}
-	joined := false
-	defer func() {
-		if !joined {
-			t.service.close()
-			_ = t.client.Close()
-		}
-	}()
-	s := v.join(t, req, o)
-	joined = s != nil
-	return s
+	t.next = callNext(t, inner)
+	<-t.ready
+	if t.service != nil {
+		joinNext(v, t, req)
+	}
 }
 
 // finish lets go of a session's connections, if there are any, waits for next, and panics if it
 // has. Once next has passed on all that it was given its request is cancelled, for which a proxy
-// closes the upstream's connection.
-func (t *takeover) finish() {
-	defer t.cancel()
+// closes the upstream's connection. Without a session next has returned already.
+func finish(t *takeover) {
 	if t.service != nil {
-		t.service.close()
+		closeService(t.service)
 		_ = t.client.Close()
 		<-t.service.flushed
-		t.cancel()
 	}
+	t.cancel()
 	await(t.next)
 }
 
@@ -117,24 +111,28 @@ var callNext = func(t *takeover, req *http.Request) *errand {
 	return sendOut(func() { answer(t, req) })
 }
 
-// answer has next answer the request, and the visit go on when it has. If next panics, it no
-// longer uses a connection that it has taken over; when it returns, others may.
+// answer has next answer the request, and the visit go on when it has.
 func answer(t *takeover, req *http.Request) {
-	defer t.settle()
-	defer t.end()
-	panicked := true
-	defer func() {
-		if panicked && t.service != nil {
-			t.service.abandon()
-		}
-	}()
+	defer answered(t)
 	t.visit.middleware.next.ServeHTTP(t, req)
-	panicked = false
+	t.returned = true
+}
+
+// answered, deferred, follows next's end. If next has panicked, it no longer uses a connection that
+// it has taken over; when it returns, others may.
+func answered(t *takeover) {
+	if !t.returned && t.service != nil {
+		t.service.abandon()
+	}
+	settle(t)
+	finishAnswer(t)
 }
 
 // settle lets the session begin, if there is one.
-func (t *takeover) settle() {
-	t.settled.Do(func() { close(t.ready) })
+func settle(t *takeover) {
+	if t.settled.CompareAndSwap(false, true) {
+		close(t.ready)
+	}
 }
 
 // Hijack implements http.Hijacker for next.
@@ -149,9 +147,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	conn, early, err := takeOver(t.ResponseWriter)
 	if err != nil {
-		t.hidden = true
-		t.visit.middleware.report("client connection not taken over", err)
-		refuseHijack.answer(t.ResponseWriter)
+		t.hide(err)
 		return nil, nil, err
 	}
 	t.chosen.Store(true)
@@ -159,9 +155,21 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		t.head = headOf(t.Header())
 	}
 	near, far := joinService(conn)
-	t.client, t.early, t.service = conn, early, near
-	t.settle()
-	return far, bufio.NewReadWriter(bufio.NewReaderSize(far, hijackBuffer), bufio.NewWriterSize(far, hijackBuffer)), nil
+	t.client = conn
+	t.early = early
+	t.service = near
+	settle(t)
+	// What these call are the pipes themselves: so no read or write of a proxy's passes through us.
+	return far, &bufio.ReadWriter{
+		Reader: bufio.NewReaderSize(far.Reader, hijackBuffer), Writer: bufio.NewWriterSize(far.Writer, hijackBuffer),
+	}, nil
+}
+
+// hide tells the client that its connection could not be had. Needs t.writing.
+func (t *takeover) hide(cause error) {
+	t.hidden = true
+	t.visit.middleware.report("client connection not taken over", cause)
+	refuseHijack.answer(t.ResponseWriter)
 }
 
 // WriteHeader implements http.ResponseWriter. A 101 waits for the connection to be taken over.
@@ -220,8 +228,8 @@ func (t *takeover) flush() {
 	})
 }
 
-// end finishes next's own answer.
-func (t *takeover) end() {
+// finishAnswer finishes next's own answer.
+func finishAnswer(t *takeover) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	if t.flushing != nil {
@@ -233,31 +241,37 @@ func (t *takeover) end() {
 	}
 }
 
-// join hands next's answer to the client, and joins the connections. It is nil where that is
-// no session.
-func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
-	head := &bytes.Buffer{}
-	source := io.MultiReader(bytes.NewReader(t.head), io.LimitReader(t.service.reads, maxAnswerHeader))
+// joinNext hands next's answer to the client, and joins the connections, unless that is no session.
+func joinNext(v *visit, t *takeover, req *http.Request) {
+	head := new(bytes.Buffer)
+	source := io.LimitReader(t.service.reads, maxAnswerHeader)
+	if t.head != nil {
+		source = after(t.head, source)
+	}
 	reader := bufio.NewReaderSize(io.TeeReader(source, head), answerBufferBytes)
 	//nolint:bodyclose // the body is read from the connection, which is closed
 	answer, err := readAnswer(reader)
 	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
 		_, _ = io.Copy(t.client, io.MultiReader(head, t.service.reads))
-		return nil
+		return
 	}
 	if err == nil {
-		err = verify(answer.Header, req.Header.Get(keyHeader), o)
+		err = verify(answer.Header, req.Header[keyHeader][0], v.offer)
 	}
 	if err != nil {
 		v.reportUpstream(err)
 		_, _ = t.client.Write(refuseGateway.response())
-		return nil
+		return
 	}
-	early := taken(reader)
-	if _, err := t.client.Write(head.Bytes()[:head.Len()-len(early)]); err != nil {
-		return nil
+	var early []byte
+	if reader.Buffered() > 0 {
+		early = taken(reader)
+		head.Truncate(head.Len() - len(early))
 	}
-	return link(v, newSide(clientSide, t.client, t.early), t.service.side(early), answer.Header)
+	_, err = head.WriteTo(t.client)
+	if err == nil {
+		v.session = link(v, newSide(clientSide, t.client, t.early), serviceSide(t.service, early), answer.Header)
+	}
 }
 
 // service is the session's end of the connection to Traefik's service. What the service writes
@@ -266,7 +280,7 @@ func (v *visit) join(t *takeover, req *http.Request, o *offer) *session {
 type service struct {
 	reads, writes       net.Conn
 	farReads, farWrites net.Conn // the service's ends of the same
-	closing             sync.Once
+	closing             atomic.Bool
 	flushed             chan struct{} // closed when the service has passed on all that it was given
 }
 
@@ -295,22 +309,25 @@ func joinService(client net.Conn) (*service, *hijackedConn) {
 	return near, far
 }
 
-// side makes a side of the service.
-func (c *service) side(early []byte) *side {
+// serviceSide makes a side of the service.
+func serviceSide(c *service, early []byte) *side {
 	x := newSide(upstreamSide, c.writes, nil)
 	x.source = c.reads
-	x.reader = after(early, c.reads)
+	x.reader = c.reads
+	if len(early) > 0 {
+		x.reader = after(early, c.reads)
+	}
 	x.service = c
 	return x
 }
 
-// close closes the session's end. It does not wait for the service.
-func (c *service) close() {
-	c.closing.Do(func() {
+// closeService closes the session's end. It does not wait for the service.
+func closeService(c *service) {
+	if c.closing.CompareAndSwap(false, true) {
 		_ = c.reads.Close()
 		_ = c.writes.SetWriteDeadline(past)
 		go flush(c)
-	})
+	}
 }
 
 // abandon closes the service's end for it.
@@ -322,17 +339,22 @@ func (c *service) abandon() {
 // flush ends what the service reads once it has passed on what it was given: an empty write
 // comes back when it is there to read more.
 func flush(c *service) {
-	defer func() { _ = recover() }()
-	defer close(c.flushed)
+	defer flushed(c)
 	// Not a deadline, which a pump that is about to write would undo.
 	late := time.AfterFunc(lingerTimeout, func() {
 		defer func() { _ = recover() }()
 		_ = c.writes.Close()
 	})
-	defer late.Stop()
 	_ = c.writes.SetWriteDeadline(time.Time{})
 	_, _ = c.writes.Write(nil)
 	_ = c.writes.Close()
+	late.Stop()
+}
+
+// flushed, deferred, lets the service go.
+func flushed(c *service) {
+	_ = recover()
+	close(c.flushed)
 }
 
 // Close implements net.Conn. A proxy closes its client's connection when its upstream has

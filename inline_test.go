@@ -38,7 +38,7 @@ func TestServiceIsHeardOut(t *testing.T) {
 		t.Fatalf("the way to a service that has closed is closed, too: %v", err)
 	}
 	<-read
-	near.close()
+	closeService(near)
 	if isClosed(closed) {
 		t.Error("the service is let go before it has passed on what it read")
 	}
@@ -58,7 +58,7 @@ func TestStuckServiceIsGivenUp(t *testing.T) {
 		wrote <- err
 	}()
 	start := time.Now()
-	near.close()
+	closeService(near)
 	if err := <-wrote; err == nil {
 		t.Error("a write that nobody reads succeeds")
 	}
@@ -125,7 +125,7 @@ func TestCloseLingersNoLonger(t *testing.T) {
 		flushed.Store(true)
 	}()
 	start := time.Now()
-	near.close()
+	closeService(near)
 	for !flushed.Load() {
 		if time.Since(start) > 10*lingerTimeout {
 			t.Fatalf("the service is still waited for after %v", time.Since(start))

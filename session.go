@@ -464,7 +464,7 @@ func (s *session) cut() {
 func closeQuietly(x *side) {
 	defer func() { _ = recover() }()
 	if x.service != nil {
-		x.service.close()
+		closeService(x.service)
 		return
 	}
 	_ = x.conn.Close()

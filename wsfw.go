@@ -76,7 +76,7 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		<-v.session.ended
 		leave(v)
 	} else if v.takeover != nil {
-		v.takeover.finish()
+		finish(v.takeover)
 	} else if v.checked != nil {
 		m.next.ServeHTTP(rw, v.checked)
 	}
@@ -141,7 +141,7 @@ func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 	if set.forward {
 		open(v, rw, req, rest)
 	} else if set.inline {
-		v.session = v.between(rw, req, o)
+		between(v, rw, req)
 	} else {
 		v.checked = o.onto(req)
 	}
@@ -152,7 +152,7 @@ func leave(v *visit) {
 	end(v.session)
 	v.record(v.session)
 	if v.takeover != nil {
-		v.takeover.finish()
+		finish(v.takeover)
 	}
 }
 
@@ -271,6 +271,10 @@ func hangUp(v *visit) {
 	}
 	if v.taken != nil {
 		_ = v.taken.Close()
+	}
+	if t := v.takeover; t != nil && t.service != nil {
+		closeService(t.service)
+		_ = t.client.Close()
 	}
 }
 
