@@ -264,7 +264,6 @@ func (m *mistakes) upstream(c *Config) *upstream {
 		dialer:         &net.Dialer{Timeout: m.duration("connectTimeout", c.ConnectTimeout)},
 		upgradeTimeout: m.duration("upgradeTimeout", c.UpgradeTimeout),
 	}
-	u.prepare()
 	if c.UpstreamEndpoint == "" {
 		return u
 	}
@@ -276,6 +275,7 @@ func (m *mistakes) upstream(c *Config) *upstream {
 		u.rules = append(u.rules, parsed)
 	}
 	u.tls = m.tls(c.TLS, secure)
+	u.prepare()
 	return u
 }
 

@@ -21,9 +21,10 @@ var (
 	shutdowns   sync.Map   // from *http.Server to context.Context
 )
 
-// shutdownOf is the context that ends when the server by which req has come in is shut down.
-func shutdownOf(req *http.Request) context.Context {
-	server := req.Context().Value(http.ServerContextKey)
+// shutdownOf is the context that ends when the server is shut down by which a request has come in, whose
+// context is ctx.
+func shutdownOf(ctx context.Context) context.Context {
+	server := ctx.Value(http.ServerContextKey)
 	known, ok := shutdowns.Load(server)
 	if !ok {
 		return learnShutdown(server)

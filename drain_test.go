@@ -12,7 +12,7 @@ import (
 
 func TestShutdownOf(t *testing.T) {
 	var shutdown context.Context
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { shutdown = shutdownOf(req) }))
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { shutdown = shutdownOf(req.Context()) }))
 	defer server.Close()
 	for i := 0; i < 2; i++ { // being asked has not disturbed the server
 		before := shutdown
@@ -41,11 +41,11 @@ func TestShutdownOfLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	req := httptest.NewRequest(http.MethodGet, "/", nil)
-	if shutdownOf(req).Err() != nil {
+	if shutdownOf(req.Context()).Err() != nil {
 		t.Error("a request without a server came by one that has been shut down")
 	}
 	req = req.WithContext(context.WithValue(req.Context(), http.ServerContextKey, server))
-	if shutdownOf(req).Err() == nil {
+	if shutdownOf(req.Context()).Err() == nil {
 		t.Error("a server that has been shut down is taken for a live one")
 	}
 }

@@ -256,7 +256,7 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 		return
 	}
 	if err == nil {
-		err = verify(answer.Header, req.Header[keyHeader][0], v.offer)
+		_, err = verify(answer.Header, req.Header[keyHeader][0], v.offer)
 	}
 	if err != nil {
 		v.reportUpstream(err)

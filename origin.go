@@ -69,14 +69,14 @@ func portOf(u *url.URL) string {
 	return "80"
 }
 
-// allowsOrigin judges a request's Origin by the list, of which there is one.
-func (s *settings) allowsOrigin(req *http.Request) bool {
+// allowsOrigin judges a request's Origin by the list of those allowed.
+func allowsOrigin(rules []originRule, req *http.Request) bool {
 	values := req.Header["Origin"]
 	if len(values) > 1 {
 		return false
 	}
 	if len(values) == 0 {
-		for _, rule := range s.origins {
+		for _, rule := range rules {
 			if rule.none {
 				return true
 			}
@@ -87,7 +87,7 @@ func (s *settings) allowsOrigin(req *http.Request) bool {
 	if !ok {
 		return false
 	}
-	for _, rule := range s.origins {
+	for _, rule := range rules {
 		if rule.allows(site, req.Host) {
 			return true
 		}

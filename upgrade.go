@@ -82,13 +82,17 @@ func (r *refusal) response() []byte {
 // asksUpgrade reports whether a request asks for a WebSocket (RFC 6455 section
 // 4.2.1, items 3 and 4), or an answer agrees to one.
 func asksUpgrade(header http.Header) bool {
-	if header.Get("Upgrade") == "websocket" && usualConnection[header.Get("Connection")] {
-		return true
-	}
-	return asksInOtherWords(header)
+	return asksPlainly(header) || asksInOtherWords(header)
 }
 
-// usualConnection has what almost all say who ask for an upgrade.
+// asksPlainly is asksUpgrade for the words that almost all use, whose Connection names nothing that
+// is not hop by hop anyway.
+func asksPlainly(header http.Header) bool {
+	upgrade, connection := header["Upgrade"], header["Connection"]
+	return len(upgrade) == 1 && upgrade[0] == "websocket" && len(connection) == 1 && usualConnection[connection[0]]
+}
+
+// usualConnection is what stands in Connection then.
 var usualConnection = map[string]bool{"Upgrade": true, "upgrade": true, "keep-alive, Upgrade": true}
 
 // asksInOtherWords is asksUpgrade for any header.
@@ -123,34 +127,36 @@ func listItems(values []string) []string {
 }
 
 // check is the opening handshake's guards in their order (RFC 6455 section 4.2.1).
-// It returns the first reason to refuse, or nil, and the offer that stands.
-func check(s *settings, req *http.Request) (refused *refusal, o *offer) {
+// It returns the first reason to refuse, or nil, and then the visit has the offer that stands.
+func check(v *visit, set *settings, req *http.Request) *refusal {
 	header := req.Header
-	if !asksUpgrade(header) {
-		return refuseNoUpgrade, nil
+	v.plain = asksPlainly(header)
+	if !v.plain && !asksInOtherWords(header) {
+		return refuseNoUpgrade
 	}
 	if req.Method != http.MethodGet {
-		return refuseMethod, nil
+		return refuseMethod
 	}
 	if req.ProtoMajor != 1 || req.ProtoMinor < 1 {
-		return refuseProtocol, nil
+		return refuseProtocol
 	}
 	if versions := header[versionHeader]; len(versions) != 1 || versions[0] != "13" {
-		return refuseVersion, nil
+		return refuseVersion
 	}
 	if !isKey(header[keyHeader]) {
-		return refuseKey, nil
+		return refuseKey
 	}
 	if req.ContentLength != 0 || len(req.TransferEncoding) > 0 {
-		return refuseBody, nil
+		return refuseBody
 	}
-	if len(s.origins) > 0 && !s.allowsOrigin(req) {
-		return refuseOrigin, nil
+	if len(set.origins) > 0 && !allowsOrigin(set.origins, req) {
+		return refuseOrigin
 	}
 	if header[protocolHeader] == nil && header[extensionsHeader] == nil {
-		return nil, noOffer
+		v.offer = noOffer
+		return nil
 	}
-	return s.checkOffer(header)
+	return checkOffer(v, set, header)
 }
 
 // isKey reports whether a request's keys are one, of 16 bytes.
@@ -247,12 +253,12 @@ type offer struct {
 var noOffer = &offer{}
 
 // checkOffer reads a client's offer and cuts it to what the settings allow, or refuses it.
-func (s *settings) checkOffer(header http.Header) (*refusal, *offer) {
-	o := s.offer(header)
-	if len(o.protocols) == 0 && len(header[protocolHeader]) > 0 {
-		return refuseOffer, nil
+func checkOffer(v *visit, set *settings, header http.Header) *refusal {
+	v.offer = set.offer(header)
+	if len(v.offer.protocols) == 0 && len(header[protocolHeader]) > 0 {
+		return refuseOffer
 	}
-	return nil, o
+	return nil
 }
 
 // offer is the offer in header as far as the settings allow it.
@@ -355,23 +361,25 @@ func taken(r *bufio.Reader) []byte {
 	return append([]byte(nil), held...)
 }
 
-// switching is the 101 for key: the end-to-end headers of the upstream's answer, over those that
-// header has.
-func switching(header http.Header, key string, answer http.Header) *bytes.Buffer {
-	b := &bytes.Buffer{}
-	fmt.Fprintf(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n", acceptFor(key))
-	withheld, named := notToClient, answer["Connection"]
-	if len(header) > 0 || len(named) > 1 || !usualConnection[named[0]] {
+// switchTo writes the 101 for key to a client: the end-to-end headers of the upstream's answer, over
+// those that header has. plain tells whether the answer agrees in plain words.
+func switchTo(client net.Conn, header http.Header, key string, answer http.Header, plain bool) error {
+	withheld := notToClient
+	if !plain || len(header) > 0 {
 		answer = over(header, answer)
 		withheld = negotiated
 	}
+	lines := new(bytes.Buffer)
 	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
-		writeNegotiated(b, answer)
+		writeNegotiated(lines, answer)
 	}
-	_ = answer.WriteSubset(b, withheld)
-	b.WriteString("\r\n")
-	return b
+	_ = answer.WriteSubset(lines, withheld)
+	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines)
+	return err
 }
+
+// switchingForm is a 101 with an accept value and further header lines.
+const switchingForm = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n"
 
 // over is header with the end-to-end headers of an upstream's answer.
 func over(header, answer http.Header) http.Header {

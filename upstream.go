@@ -38,11 +38,9 @@ type upstream struct {
 	upgradeTimeout time.Duration
 	tls            *tlsSource
 
-	// What follows from these: see prepare.
-	host      string          // Host, where headers sets that
-	otherHost bool            // Host may be another than the endpoint's
-	withheld  map[string]bool // the client's headers that do not go along
-	tail      string          // the end of a request's header: what headers sets, and an empty line
+	// What follows from headers: see prepare.
+	withheld map[string]bool // the client's headers that do not go along
+	tail     string          // the end of a request's header: what is set, and an empty line
 }
 
 // prepare works out what is the same in all requests.
@@ -50,17 +48,26 @@ func (u *upstream) prepare() {
 	set, names := http.Header{}, map[string]bool{}
 	for name, values := range u.headers {
 		names[name] = true
-		if name == "Host" {
-			u.host = values[0]
-		} else if values[0] != "" {
+		if name != "Host" && values[0] != "" {
 			set[name] = values
 		}
 	}
-	u.otherHost = u.passHost || u.host != ""
 	u.withheld = union(hopByHop, ofHandshake, names)
 	var b strings.Builder
 	_ = set.Write(&b)
 	u.tail = b.String() + "\r\n"
+	if host := u.headers.Get("Host"); host != "" {
+		u.setHost(host)
+	}
+}
+
+// setHost has all requests carry this Host.
+func (u *upstream) setHost(host string) {
+	u.passHost = false
+	u.endpoint.host = host
+	for _, rule := range u.rules {
+		rule.endpoint.host = host
+	}
 }
 
 // endpoint is a ws:// or wss:// URL, taken apart.
@@ -164,43 +171,35 @@ var ofHandshake = map[string]bool{
 	keyHeader: true, versionHeader: true, protocolHeader: true, extensionsHeader: true, "Content-Length": true, "Host": true,
 }
 
-// request is the opening handshake for e: the client's end-to-end headers, where it
-// comes from, what the operator sets, and a key of our own.
-func request(u *upstream, v *visit, req *http.Request, e *endpoint, target, key string) *bytes.Buffer {
+// requestForm is the opening handshake: its target, Host, key, further header lines and the end.
+const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s"
+
+// send writes the opening handshake to e: the client's end-to-end headers, where it comes from,
+// what the operator sets, and a key of our own.
+func send(u *upstream, v *visit, req *http.Request, e *endpoint, target, key string) error {
 	header := req.Header.Clone()
 	if v.ip != "" {
 		header["X-Forwarded-For"] = []string{strings.Join(append(header["X-Forwarded-For"], v.ip), ", ")}
 	}
-	if header.Get("X-Forwarded-Host") == "" || header.Get("X-Forwarded-Proto") == "" {
+	hosts, protos := header["X-Forwarded-Host"], header["X-Forwarded-Proto"]
+	if len(hosts) == 0 || len(protos) == 0 || hosts[0] == "" || protos[0] == "" {
 		forwarded(header, req)
 	}
 	host := e.host
-	if u.otherHost {
-		host = u.hostFor(e, req)
-	}
-	withheld, named := u.withheld, header["Connection"]
-	if len(named) > 1 || !usualConnection[named[0]] {
-		withheld = union(withheld, namedIn(named, header))
-	}
-	b := &bytes.Buffer{}
-	fmt.Fprintf(b, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", target, host, key)
-	if v.offer != noOffer {
-		writeOffer(b, v.offer)
-	}
-	_ = header.WriteSubset(b, withheld)
-	b.WriteString(u.tail)
-	return b
-}
-
-// hostFor is the Host of a request, where that need not be the endpoint's.
-func (u *upstream) hostFor(e *endpoint, req *http.Request) string {
-	if u.host != "" {
-		return u.host
-	}
 	if u.passHost {
-		return req.Host
+		host = req.Host
 	}
-	return e.host
+	withheld := u.withheld
+	if !v.plain {
+		withheld = union(withheld, namedIn(header["Connection"], header))
+	}
+	lines := new(bytes.Buffer)
+	if v.offer != noOffer {
+		writeOffer(lines, v.offer)
+	}
+	_ = header.WriteSubset(lines, withheld)
+	_, err := fmt.Fprintf(v.dialed, requestForm, target, host, key, lines, u.tail)
+	return err
 }
 
 // namedIn are those of a header's names that its Connection has as a token.
@@ -252,26 +251,6 @@ func (u *upstream) dialSecure(ctx context.Context, e *endpoint) (net.Conn, error
 		return nil, err
 	}
 	return secured, nil
-}
-
-// exchange sends the opening handshake and reads the answer's header, within
-// upgradeTimeout and while ctx lives. The answer's body, or the first frames, are
-// read from the reader that is returned.
-func exchange(ctx context.Context, u *upstream, conn net.Conn, request *bytes.Buffer) (answer *http.Response, reader *bufio.Reader, err error) {
-	if u.upgradeTimeout > 0 {
-		_ = conn.SetDeadline(time.Now().Add(u.upgradeTimeout))
-	}
-	release := onDone(ctx, conn)
-	_, err = request.WriteTo(conn)
-	if err == nil {
-		limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
-		reader = bufio.NewReaderSize(limited, answerBufferBytes)
-		answer, err = readAnswer(reader)
-		limited.N = unlimited
-	}
-	release()
-	_ = conn.SetDeadline(time.Time{})
-	return answer, reader, err
 }
 
 // onDone closes conn when ctx ends, until the function that it returns is called.
@@ -327,19 +306,20 @@ func withoutQuotes(err error) error {
 	return errors.New("the answer is not HTTP")
 }
 
-// verify is what is untrue in an upstream's 101 for key and offer, or nil (RFC 6455
-// section 4.1, "once the client's opening handshake has been sent").
-func verify(answer http.Header, key string, o *offer) error {
-	if !asksUpgrade(answer) {
-		return errors.New("the answer is 101 but does not upgrade to websocket")
+// verify is what is untrue in an upstream's 101 for key and an offer, or nil (RFC 6455 section 4.1,
+// "once the client's opening handshake has been sent"). plain tells whether it agrees in plain words.
+func verify(answer http.Header, key string, o *offer) (plain bool, err error) {
+	plain = asksPlainly(answer)
+	if !plain && !asksInOtherWords(answer) {
+		return false, errors.New("the answer is 101 but does not upgrade to websocket")
 	}
 	if accepts := answer[acceptHeader]; len(accepts) != 1 || accepts[0] != acceptFor(key) {
-		return errors.New("Sec-WebSocket-Accept does not fit the key")
+		return plain, errors.New("Sec-WebSocket-Accept does not fit the key")
 	}
-	if answer[protocolHeader] == nil && answer[extensionsHeader] == nil {
-		return nil
+	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
+		err = verifyChoice(answer, o)
 	}
-	return verifyChoice(answer, o)
+	return plain, err
 }
 
 // verifyChoice is what an upstream has agreed to that was not in the offer, or nil.

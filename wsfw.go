@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -89,6 +90,7 @@ type visit struct {
 	shutdown    context.Context // ends with the server
 	client      string          // remote address
 	ip          string          // of that, where it has one
+	plain       bool            // it asks for the upgrade in plain words
 	offer       *offer          // the client's, as far as it stands
 	place       *place          // of the session in the count; nil until it has one
 	upstream    string          // scheme, host and port
@@ -115,18 +117,21 @@ func receive(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 	m := v.middleware
 	set := m.settings
-	refused, o := check(set, req)
+	refused := check(v, set, req)
 	if refused != nil {
 		refused.answer(rw)
 		return
 	}
-	v.offer = o
-	v.shutdown = shutdownOf(req)
+	ctx := req.Context()
+	v.shutdown = shutdownOf(ctx)
 	if v.shutdown.Err() != nil {
 		refuseRestart.answer(rw)
 		return
 	}
-	v.path = sentPath(req.URL)
+	v.path = rest
+	if rest == "" || len(set.path) > 0 {
+		v.path = sentPath(req.URL)
+	}
 	ip, _, _ := net.SplitHostPort(req.RemoteAddr)
 	v.ip = ip
 	l, client := set.limits, ip
@@ -139,18 +144,19 @@ func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 		return
 	}
 	if set.forward {
-		open(v, rw, req, rest)
+		open(ctx, v, rw, req, rest)
 	} else if set.inline {
 		between(v, rw, req)
 	} else {
-		v.checked = o.onto(req)
+		v.checked = v.offer.onto(req)
 	}
 }
 
 // leave ends a visit whose session has.
 func leave(v *visit) {
 	end(v.session)
-	v.record(v.session)
+	entry := recordOf(v, v.session)
+	logLine(entry)
 	if v.takeover != nil {
 		finish(v.takeover)
 	}
@@ -158,13 +164,14 @@ func leave(v *visit) {
 
 // errand is a function that runs in a goroutine of its own.
 type errand struct {
-	run  func() // called again, it does nothing but panic if it has
-	done chan struct{}
+	run    func() // called again, it does nothing but panic if it has
+	done   chan struct{}
+	failed bool // it has panicked, if that is closed
 }
 
 // sendOut runs f.
 func sendOut(f func()) *errand {
-	e := &errand{run: sync.OnceFunc(f), done: make(chan struct{})}
+	e := &errand{run: sync.OnceFunc(f), done: make(chan struct{}), failed: true}
 	go carryOut(e)
 	return e
 }
@@ -174,25 +181,28 @@ func carryOut(e *errand) {
 	defer func() { _ = recover() }()
 	defer close(e.done)
 	e.run()
+	e.failed = false
 }
 
 // await waits for an errand, and panics as it has.
 func await(e *errand) {
 	<-e.done
-	e.run()
+	if e.failed {
+		e.run()
+	}
 }
 
 // open does both handshakes, the upstream's first, and joins the connections. There is no session
 // where it has given the client another answer than 101.
-func open(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
+func open(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 	u := v.middleware.settings.upstream
 	e := u.endpoint
 	if u.rules != nil {
 		e = u.choose(req)
 	}
-	target := e.target
-	if u.appendPath || req.URL.RawQuery != "" {
-		full, ok := u.target(e, rest, req.URL.RawQuery)
+	target, query := e.target, req.URL.RawQuery
+	if query != "" || u.appendPath {
+		full, ok := u.target(e, rest, query)
 		if !ok {
 			refusePath.answer(rw)
 			return
@@ -202,36 +212,50 @@ func open(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 	v.upstream = e.label
 	var err error
 	if e.secure {
-		v.dialed, err = u.dialSecure(req.Context(), e)
+		v.dialed, err = u.dialSecure(ctx, e)
 	} else {
-		v.dialed, err = u.dialer.DialContext(req.Context(), "tcp", e.address)
+		v.dialed, err = u.dialer.DialContext(ctx, "tcp", e.address)
 	}
 	if err != nil {
 		v.fail(rw, req, err)
 		return
 	}
-	handshake(v, rw, req, e, target)
+	handshake(ctx, v, rw, req, e, target)
 }
 
-// handshake is the opening handshake with the upstream, and then that with the client.
-func handshake(v *visit, rw http.ResponseWriter, req *http.Request, e *endpoint, target string) {
-	u, key := v.middleware.settings.upstream, newKey()
-	//nolint:bodyclose // the body is read from the connection, which is closed
-	answer, reader, err := exchange(req.Context(), u, v.dialed, request(u, v, req, e, target, key))
+// handshake is the opening handshake with the upstream, within upgradeTimeout and while ctx lives,
+// and then that with the client.
+func handshake(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Request, e *endpoint, target string) {
+	u, conn, key := v.middleware.settings.upstream, v.dialed, newKey()
+	if u.upgradeTimeout > 0 {
+		_ = conn.SetDeadline(time.Now().Add(u.upgradeTimeout))
+	}
+	release := onDone(ctx, conn)
+	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	reader := bufio.NewReaderSize(limited, answerBufferBytes)
+	var answer *http.Response
+	err := send(u, v, req, e, target, key)
+	if err == nil {
+		//nolint:bodyclose // the body is read from the connection, which is closed
+		answer, err = readAnswer(reader)
+	}
+	release()
 	if err != nil {
 		v.fail(rw, req, err)
 		return
 	}
+	limited.N = unlimited // a body is read from the same reader, or the first frames
+	_ = conn.SetDeadline(time.Time{})
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		v.passOn(rw, req, answer)
 		return
 	}
-	err = verify(answer.Header, key, v.offer)
+	plain, err := verify(answer.Header, key, v.offer)
 	if err != nil {
 		v.fail(rw, req, err)
 		return
 	}
-	accept(v, rw, req, answer.Header, reader)
+	accept(v, rw, req, answer.Header, plain, reader)
 }
 
 // passOn hands an upstream's answer other than 101 to the client, while that waits for it.
@@ -241,9 +265,9 @@ func (v *visit) passOn(rw http.ResponseWriter, req *http.Request, answer *http.R
 	pass(rw, answer)
 }
 
-// accept takes over the client's connection, answers 101 with what the upstream has agreed to, and
-// joins the connections. reader has what came after the upstream's answer.
-func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Header, reader *bufio.Reader) {
+// accept takes over the client's connection, answers 101 with what the upstream has agreed to (in plain
+// words, or not), and joins the connections. reader has what came after the upstream's answer.
+func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Header, plain bool, reader *bufio.Reader) {
 	header := rw.Header()
 	client, early, err := takeOver(rw)
 	if err != nil {
@@ -252,7 +276,7 @@ func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Hea
 		return
 	}
 	v.taken = client
-	_, err = switching(header, req.Header.Get(keyHeader), agreed).WriteTo(client)
+	err = switchTo(client, header, req.Header[keyHeader][0], agreed, plain)
 	if err != nil {
 		v.middleware.report("client connection not taken over", err)
 		return
@@ -343,10 +367,10 @@ type traffic struct {
 	Bytes    int64 `json:"bytes"` // on the wire, headers included
 }
 
-// record writes the line of a session that has ended.
-func (v *visit) record(s *session) {
+// recordOf is the record of a session that has ended.
+func recordOf(v *visit, s *session) *record {
 	now := time.Now()
-	up, down := s.toUpstream, s.toClient
+	up, down, took := s.toUpstream, s.toClient, now.Sub(v.started)
 	entry := &record{
 		Time:         timestamp(now),
 		Level:        "info",
@@ -357,7 +381,7 @@ func (v *visit) record(s *session) {
 		Upstream:     v.upstream,
 		Path:         v.path,
 		Subprotocol:  v.subprotocol,
-		Duration:     now.Sub(v.started).Round(time.Millisecond).Seconds(),
+		Duration:     float64((took+time.Millisecond/2)/time.Millisecond) / 1000,
 		FromClient:   traffic{Frames: up.track.frames, Messages: up.track.messages, Bytes: up.bytes},
 		FromUpstream: traffic{Frames: down.track.frames, Messages: down.track.messages, Bytes: down.bytes},
 		EndedBy:      s.outcome.endedBy,
@@ -367,7 +391,7 @@ func (v *visit) record(s *session) {
 	if s.pingInterval > 0 {
 		entry.Heartbeat = s.pulses()
 	}
-	logLine(entry)
+	return entry
 }
 
 // complaint is a line in the log about something that went wrong.
