@@ -168,7 +168,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // hide tells the client that its connection could not be had. Needs t.writing.
 func (t *takeover) hide(cause error) {
 	t.hidden = true
-	t.visit.middleware.report("client connection not taken over", cause)
+	t.visit.middleware.reportClient(cause)
 	refuseHijack.answer(t.ResponseWriter)
 }
 
@@ -256,7 +256,7 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 		return
 	}
 	if err == nil {
-		_, err = verify(answer.Header, req.Header[keyHeader][0], v.offer)
+		err = verify(v, answer.Header, req.Header[keyHeader][0])
 	}
 	if err != nil {
 		v.reportUpstream(err)
@@ -270,7 +270,7 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 	}
 	_, err = head.WriteTo(t.client)
 	if err == nil {
-		v.session = link(v, newSide(clientSide, t.client, t.early), serviceSide(t.service, early), answer.Header)
+		v.session = link(v, newSide(clientSide, t.client, t.early), serviceSide(t.service, early))
 	}
 }
 

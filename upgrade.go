@@ -362,10 +362,10 @@ func taken(r *bufio.Reader) []byte {
 }
 
 // switchTo writes the 101 for key to a client: the end-to-end headers of the upstream's answer, over
-// those that header has. plain tells whether the answer agrees in plain words.
-func switchTo(client net.Conn, header http.Header, key string, answer http.Header, plain bool) error {
+// those that header has.
+func switchTo(v *visit, client net.Conn, header http.Header, key string, answer http.Header) error {
 	withheld := notToClient
-	if !plain || len(header) > 0 {
+	if !v.agreed || len(header) > 0 {
 		answer = over(header, answer)
 		withheld = negotiated
 	}

@@ -92,7 +92,7 @@ func TestTarget(t *testing.T) {
 	for _, c := range cases {
 		m := &mistakes{}
 		u := &upstream{endpoint: m.endpoint("upstreamEndpoint", c.endpoint), appendPath: c.add}
-		if got, ok := u.target(u.endpoint, c.below, c.query); got != c.want || !ok {
+		if got, ok := targetFor(u, u.endpoint, c.below, c.query); got != c.want || !ok {
 			t.Errorf("%s with %q, %q: %q, %v, want %q", c.endpoint, c.below, c.query, got, ok, c.want)
 		}
 	}

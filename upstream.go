@@ -128,7 +128,7 @@ func (r *upstreamRule) matches(req *http.Request) bool {
 }
 
 // choose is the endpoint for a request: the first rule's that matches.
-func (u *upstream) choose(req *http.Request) *endpoint {
+func choose(u *upstream, req *http.Request) *endpoint {
 	for i := range u.rules {
 		if u.rules[i].matches(req) {
 			return u.rules[i].endpoint
@@ -137,9 +137,9 @@ func (u *upstream) choose(req *http.Request) *endpoint {
 	return u.endpoint
 }
 
-// target is the request target at e for a client that asked for below under the
+// targetFor is the request target at e for a client that asked for below under the
 // middleware's path and for query. It is not ok where there must be no such request.
-func (u *upstream) target(e *endpoint, below, query string) (target string, ok bool) {
+func targetFor(u *upstream, e *endpoint, below, query string) (target string, ok bool) {
 	if !u.appendPath {
 		below = ""
 	}
@@ -235,7 +235,7 @@ func newKey() string {
 }
 
 // dialSecure connects to e: DNS, TCP and TLS, within connectTimeout and while ctx lives.
-func (u *upstream) dialSecure(ctx context.Context, e *endpoint) (net.Conn, error) {
+func dialSecure(ctx context.Context, u *upstream, e *endpoint) (net.Conn, error) {
 	if u.dialer.Timeout > 0 {
 		bounded, cancel := context.WithTimeout(ctx, u.dialer.Timeout)
 		defer cancel()
@@ -306,20 +306,30 @@ func withoutQuotes(err error) error {
 	return errors.New("the answer is not HTTP")
 }
 
-// verify is what is untrue in an upstream's 101 for key and an offer, or nil (RFC 6455 section 4.1,
-// "once the client's opening handshake has been sent"). plain tells whether it agrees in plain words.
-func verify(answer http.Header, key string, o *offer) (plain bool, err error) {
-	plain = asksPlainly(answer)
-	if !plain && !asksInOtherWords(answer) {
-		return false, errors.New("the answer is 101 but does not upgrade to websocket")
+// verify is what is untrue in an upstream's 101 for key and the visit's offer, or nil (RFC 6455 section
+// 4.1, "once the client's opening handshake has been sent"). After that the visit has what is agreed.
+func verify(v *visit, answer http.Header, key string) error {
+	v.agreed = asksPlainly(answer)
+	if !v.agreed && !asksInOtherWords(answer) {
+		return errors.New("the answer is 101 but does not upgrade to websocket")
 	}
 	if accepts := answer[acceptHeader]; len(accepts) != 1 || accepts[0] != acceptFor(key) {
-		return plain, errors.New("Sec-WebSocket-Accept does not fit the key")
+		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	}
-	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
-		err = verifyChoice(answer, o)
+	v.rules = v.middleware.settings.rules
+	if answer[protocolHeader] == nil && answer[extensionsHeader] == nil {
+		return nil
 	}
-	return plain, err
+	return agree(v, answer)
+}
+
+// agree notes what an upstream has chosen, unless that is untrue.
+func agree(v *visit, answer http.Header) error {
+	if v.rules != lax {
+		v.rules = grammarOf(answer, v.middleware.settings.checkText)
+	}
+	v.subprotocol = answer.Get(protocolHeader)
+	return verifyChoice(answer, v.offer)
 }
 
 // verifyChoice is what an upstream has agreed to that was not in the offer, or nil.

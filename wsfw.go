@@ -91,7 +91,9 @@ type visit struct {
 	client      string          // remote address
 	ip          string          // of that, where it has one
 	plain       bool            // it asks for the upgrade in plain words
+	agreed      bool            // the upstream agrees in plain words
 	offer       *offer          // the client's, as far as it stands
+	rules       *grammar        // of frames, after what is negotiated
 	place       *place          // of the session in the count; nil until it has one
 	upstream    string          // scheme, host and port
 	path        string          // as sent, without the query
@@ -198,11 +200,11 @@ func open(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Reque
 	u := v.middleware.settings.upstream
 	e := u.endpoint
 	if u.rules != nil {
-		e = u.choose(req)
+		e = choose(u, req)
 	}
 	target, query := e.target, req.URL.RawQuery
 	if query != "" || u.appendPath {
-		full, ok := u.target(e, rest, query)
+		full, ok := targetFor(u, e, rest, query)
 		if !ok {
 			refusePath.answer(rw)
 			return
@@ -212,26 +214,26 @@ func open(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Reque
 	v.upstream = e.label
 	var err error
 	if e.secure {
-		v.dialed, err = u.dialSecure(ctx, e)
+		v.dialed, err = dialSecure(ctx, u, e)
 	} else {
 		v.dialed, err = u.dialer.DialContext(ctx, "tcp", e.address)
 	}
 	if err != nil {
-		v.fail(rw, req, err)
+		failUpstream(v, rw, req, err)
 		return
 	}
-	handshake(ctx, v, rw, req, e, target)
+	handshake(ctx, u, v, rw, req, e, target)
 }
 
 // handshake is the opening handshake with the upstream, within upgradeTimeout and while ctx lives,
 // and then that with the client.
-func handshake(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Request, e *endpoint, target string) {
-	u, conn, key := v.middleware.settings.upstream, v.dialed, newKey()
+func handshake(ctx context.Context, u *upstream, v *visit, rw http.ResponseWriter, req *http.Request, e *endpoint, target string) {
+	conn, key := v.dialed, newKey()
 	if u.upgradeTimeout > 0 {
 		_ = conn.SetDeadline(time.Now().Add(u.upgradeTimeout))
 	}
 	release := onDone(ctx, conn)
-	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	limited := io.LimitReader(conn, maxAnswerHeader)
 	reader := bufio.NewReaderSize(limited, answerBufferBytes)
 	var answer *http.Response
 	err := send(u, v, req, e, target, key)
@@ -241,51 +243,57 @@ func handshake(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.
 	}
 	release()
 	if err != nil {
-		v.fail(rw, req, err)
+		failUpstream(v, rw, req, err)
 		return
 	}
-	limited.N = unlimited // a body is read from the same reader, or the first frames
 	_ = conn.SetDeadline(time.Time{})
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		v.passOn(rw, req, answer)
+		passOn(ctx, v, rw, answer, limited)
 		return
 	}
-	plain, err := verify(answer.Header, key, v.offer)
+	err = verify(v, answer.Header, key)
 	if err != nil {
-		v.fail(rw, req, err)
+		failUpstream(v, rw, req, err)
 		return
 	}
-	accept(v, rw, req, answer.Header, plain, reader)
+	accept(v, rw, req, answer.Header, reader)
 }
 
-// passOn hands an upstream's answer other than 101 to the client, while that waits for it.
-func (v *visit) passOn(rw http.ResponseWriter, req *http.Request, answer *http.Response) {
-	release := onDone(req.Context(), v.dialed)
+// passOn hands an upstream's answer other than 101 to the client, while that waits for it. The answer
+// has been read through limited, and its body is longer.
+func passOn(ctx context.Context, v *visit, rw http.ResponseWriter, answer *http.Response, limited io.Reader) {
+	limited.(*io.LimitedReader).N = unlimited
+	release := onDone(ctx, v.dialed)
 	defer release()
 	pass(rw, answer)
 }
 
-// accept takes over the client's connection, answers 101 with what the upstream has agreed to (in plain
-// words, or not), and joins the connections. reader has what came after the upstream's answer.
-func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Header, plain bool, reader *bufio.Reader) {
+// accept takes over the client's connection, answers 101 with what the upstream has agreed to, and
+// joins the connections. reader has what came after the upstream's answer.
+func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Header, reader *bufio.Reader) {
 	header := rw.Header()
 	client, early, err := takeOver(rw)
 	if err != nil {
-		v.middleware.report("client connection not taken over", err)
+		v.middleware.reportClient(err)
 		refuseHijack.answer(rw)
 		return
 	}
 	v.taken = client
-	err = switchTo(client, header, req.Header[keyHeader][0], agreed, plain)
+	err = switchTo(v, client, header, req.Header[keyHeader][0], agreed)
 	if err != nil {
-		v.middleware.report("client connection not taken over", err)
+		v.middleware.reportClient(err)
 		return
 	}
 	var pushed []byte
 	if reader.Buffered() > 0 {
 		pushed = taken(reader)
 	}
-	v.session = link(v, newSide(clientSide, client, early), newSide(upstreamSide, v.dialed, pushed), agreed)
+	v.session = link(v, newSide(clientSide, client, early), newSide(upstreamSide, v.dialed, pushed))
+}
+
+// reportClient logs why a client's connection could not be had.
+func (m *Middleware) reportClient(cause error) {
+	m.report("client connection not taken over", cause)
 }
 
 // hangUp closes what connections a visit has without a session.
@@ -302,23 +310,15 @@ func hangUp(v *visit) {
 	}
 }
 
-// link joins two sides by the upstream's answer.
-func link(v *visit, client, upstream *side, answer http.Header) *session {
+// link joins two sides whose handshakes are done.
+func link(v *visit, client, upstream *side) *session {
 	m := v.middleware
-	set := m.settings
-	rules := set.rules
-	if answer[extensionsHeader] != nil && rules != lax {
-		rules = grammarOf(answer, set.checkText)
-	}
-	if answer[protocolHeader] != nil {
-		v.subprotocol = answer.Get(protocolHeader)
-	}
-	return newSession(client, upstream, rules, set, m.report)
+	return newSession(client, upstream, v.rules, m.settings, m.report)
 }
 
-// fail answers a client whose upstream could not be reached, and logs the cause,
+// failUpstream answers a client whose upstream could not be reached, and logs the cause,
 // unless the client has gone and made it fail.
-func (v *visit) fail(rw http.ResponseWriter, req *http.Request, cause error) {
+func failUpstream(v *visit, rw http.ResponseWriter, req *http.Request, cause error) {
 	if req.Context().Err() != nil {
 		refuseGone.answer(rw)
 		return
