@@ -107,6 +107,7 @@ type settings struct {
 	upstream      *upstream
 	limits        *limits
 	rules         *grammar // of frames where no extension is negotiated; lax where any is
+	deflated      *grammar // of frames where the usual extension is
 	checkText     bool
 	tunnel        bool
 	outlines      map[*grammar]*outline // of the sessions under each grammar
@@ -154,12 +155,12 @@ func parse(c *Config) (*settings, error) {
 	s.bound(m.limits(c))
 	validate := m.oneOf("validate", c.Validate, "frames", "utf8", "off")
 	s.checkText = validate == "utf8"
-	s.rules = plain
+	s.rules, s.deflated = plain, compressed
 	if validate == "off" {
-		s.rules = lax
+		s.rules, s.deflated = lax, lax
 	}
 	if s.checkText {
-		s.rules = plainText
+		s.rules, s.deflated = plainText, compressedText
 	}
 	s.upstream = m.upstream(c)
 	s.inline = !s.forward && len(needFrames(c, s.limits)) > 0

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -113,8 +114,20 @@ func hasToken(values []string, token string) bool {
 	return false
 }
 
-// listItems are the items of a comma-separated list over several header lines.
+// listItems are the items of a comma-separated list over several header lines. They are not to be
+// changed.
 func listItems(values []string) []string {
+	if len(values) == 1 && oneItem.MatchString(values[0]) {
+		return values
+	}
+	return splitItems(values)
+}
+
+// oneItem is a list of one item, without spaces around it.
+var oneItem = regexp.MustCompile(`^[!-+\--~]([ -+\--~]*[!-+\--~])?$`)
+
+// splitItems is listItems for any list.
+func splitItems(values []string) []string {
 	var items []string
 	for _, value := range values {
 		for _, item := range strings.Split(value, ",") {
@@ -247,13 +260,41 @@ type offer struct {
 	protocols  []string // in the client's order
 	extensions []string // each with its parameters
 	cut        bool     // policy took something away
+	lines      string   // the header lines that say so
 }
 
 // noOffer is that of a client which leaves nothing to choose.
 var noOffer = &offer{}
 
+// compression are the offers that browsers make.
+var compression = map[string]*offer{
+	deflate:                              deflateOffer(deflate),
+	deflate + "; client_max_window_bits": deflateOffer(deflate + "; client_max_window_bits"),
+}
+
+// deflate is the name of the one extension that there is (RFC 7692).
+const deflate = "permessage-deflate"
+
+// deflateOffer is the offer of that with some parameters.
+func deflateOffer(extension string) *offer {
+	o := &offer{extensions: []string{extension}}
+	o.lines = o.spelled()
+	return o
+}
+
 // checkOffer reads a client's offer and cuts it to what the settings allow, or refuses it.
 func checkOffer(v *visit, set *settings, header http.Header) *refusal {
+	if header[protocolHeader] == nil && !set.noCompression {
+		v.offer = compression[strings.Join(header[extensionsHeader], ",")]
+	}
+	if v.offer == nil {
+		return readOffer(v, set, header)
+	}
+	return nil
+}
+
+// readOffer is checkOffer for any offer.
+func readOffer(v *visit, set *settings, header http.Header) *refusal {
 	v.offer = set.offer(header)
 	if len(v.offer.protocols) == 0 && len(header[protocolHeader]) > 0 {
 		return refuseOffer
@@ -271,6 +312,7 @@ func (s *settings) offer(header http.Header) *offer {
 	if len(header[protocolHeader]) > 0 {
 		s.offerProtocols(o, listItems(header[protocolHeader]))
 	}
+	o.lines = o.spelled()
 	return o
 }
 
@@ -304,14 +346,16 @@ func (o *offer) apply(header http.Header) {
 	setList(header, extensionsHeader, o.extensions)
 }
 
-// writeOffer writes an offer as header lines.
-func writeOffer(b *bytes.Buffer, o *offer) {
+// spelled is the offer as header lines.
+func (o *offer) spelled() string {
+	lines := ""
 	if len(o.protocols) > 0 {
-		b.WriteString("Sec-WebSocket-Protocol: " + strings.Join(o.protocols, ", ") + "\r\n")
+		lines = "Sec-WebSocket-Protocol: " + strings.Join(o.protocols, ", ") + "\r\n"
 	}
 	if len(o.extensions) > 0 {
-		b.WriteString("Sec-WebSocket-Extensions: " + strings.Join(o.extensions, ", ") + "\r\n")
+		lines += "Sec-WebSocket-Extensions: " + strings.Join(o.extensions, ", ") + "\r\n"
 	}
+	return lines
 }
 
 // setList sets a header to a list, or removes it where the list is empty.

@@ -3,6 +3,7 @@ package wsfw
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 )
 
@@ -92,7 +93,11 @@ func TestTarget(t *testing.T) {
 	for _, c := range cases {
 		m := &mistakes{}
 		u := &upstream{endpoint: m.endpoint("upstreamEndpoint", c.endpoint), appendPath: c.add}
-		if got, ok := targetFor(u, u.endpoint, c.below, c.query); got != c.want || !ok {
+		got, ok := targetFor(u, u.endpoint, c.below, c.query)
+		if c.query == "" && !c.add {
+			got = u.endpoint.target
+		}
+		if got != c.want || !ok {
 			t.Errorf("%s with %q, %q: %q, %v, want %q", c.endpoint, c.below, c.query, got, ok, c.want)
 		}
 	}
@@ -117,5 +122,89 @@ func TestCopyEndToEnd(t *testing.T) {
 	copyEndToEnd(dst, src)
 	if len(dst) != 3 || dst.Get("Cookie") != "a=b" || len(dst["Set-Cookie"]) != 2 || dst.Get("Server") != "upstream" {
 		t.Errorf("copied %v", dst)
+	}
+}
+
+func TestAsksUpgrade(t *testing.T) {
+	cases := []struct {
+		upgrade, connection []string
+		asks, plainly       bool
+	}{
+		{[]string{"websocket"}, []string{"Upgrade"}, true, true},
+		{[]string{"websocket"}, []string{"keep-alive, Upgrade"}, true, true},
+		{[]string{"WebSocket"}, []string{"upgrade"}, true, false},
+		{[]string{"h2c, websocket"}, []string{"Upgrade"}, true, false},
+		{[]string{"h2c", "websocket"}, []string{"Upgrade"}, true, false},
+		{[]string{"websocket"}, []string{"Upgrade", "X-Hop"}, true, false},
+		{[]string{"websocket"}, []string{"X-Hop,upgrade"}, true, false},
+		{[]string{"websocket"}, []string{"keep-alive"}, false, false},
+		{[]string{"websocket"}, nil, false, false},
+		{nil, []string{"Upgrade"}, false, false},
+		{[]string{"websockets"}, []string{"Upgrade"}, false, false},
+	}
+	for _, c := range cases {
+		header := http.Header{"Upgrade": c.upgrade, "Connection": c.connection}
+		if asks, plainly := asksUpgrade(header), asksPlainly(header); asks != c.asks || plainly != c.plainly {
+			t.Errorf("%v asks: %v, plainly: %v", header, asks, plainly)
+		}
+	}
+}
+
+func TestListItems(t *testing.T) {
+	for _, values := range [][]string{
+		nil, {""}, {"a"}, {"a; b=\"c d\""}, {" a"}, {"a "}, {"a,b"}, {"a, b ,c"}, {",a"}, {"a,"}, {","}, {"a", "b"}, {"a\u00a0"}, {"a\tb"}, {" "},
+	} {
+		got, want := listItems(values), splitItems(values)
+		if strings.Join(got, "|") != strings.Join(want, "|") || len(got) != len(want) {
+			t.Errorf("%q has the items %q, want %q", values, got, want)
+		}
+	}
+}
+
+func TestOffersAreSpelled(t *testing.T) {
+	header := http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x; y=1", "z"}}
+	if got := (&settings{}).offer(header).lines; got != "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x; y=1, z\r\n" {
+		t.Errorf("the offer of two is %q", got)
+	}
+	for extension, usual := range compression {
+		v := &visit{}
+		header := http.Header{extensionsHeader: {extension}}
+		refused := checkOffer(v, &settings{}, header)
+		if refused != nil || v.offer != usual || v.offer.lines != (&settings{}).offer(header).lines {
+			t.Errorf("the offer of %q is %+v, refused for %v", extension, v.offer, refused)
+		}
+		v.offer = nil
+		refused = checkOffer(v, &settings{noCompression: true}, header)
+		if refused != nil || v.offer.lines != "" || !v.offer.cut {
+			t.Errorf("withheld, the offer of %q is %+v, refused for %v", extension, v.offer, refused)
+		}
+	}
+}
+
+func TestSwitchTo(t *testing.T) {
+	const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + sampleAccept + "\r\n"
+	answer := http.Header{
+		"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, acceptHeader: {"another"}, "Keep-Alive": {"5"},
+		protocolHeader: {"a"}, extensionsHeader: {"x"}, "Set-Cookie": {"c=d"}, "Server": {"upstream"}, "X-Hop": {"1"},
+	}
+	cases := []struct {
+		connection string
+		header     http.Header
+		want       string
+	}{
+		{"Upgrade", http.Header{}, "Server: upstream\r\nSet-Cookie: c=d\r\nX-Hop: 1\r\n"},
+		{"Upgrade, X-Hop", nil, "Server: upstream\r\nSet-Cookie: c=d\r\n"},
+		{"Upgrade", http.Header{"Set-Cookie": {"first=1"}, "Server": {"outer"}, "X-Outer": {"1"}}, "Server: upstream\r\nSet-Cookie: first=1\r\nSet-Cookie: c=d\r\nX-Hop: 1\r\nX-Outer: 1\r\n"},
+	}
+	for _, c := range cases {
+		answer.Set("Connection", c.connection)
+		client := newScript(nil, 1, true)
+		v := &visit{agreed: asksPlainly(answer)}
+		if err := switchTo(v, client, c.header, sampleKey, answer); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(client.written()); got != head+"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: x\r\n"+c.want+"\r\n" {
+			t.Errorf("%s: %q", c.connection, got)
+		}
 	}
 }

@@ -79,6 +79,7 @@ type endpoint struct {
 	path     string // as escaped in the URL
 	query    string
 	target   string // the request target that these make by themselves
+	asking   string // and what it begins with where a client has a query, too
 	label    string // for records and the log: no path, no query
 }
 
@@ -98,6 +99,7 @@ func newEndpoint(u *url.URL, secure bool) *endpoint {
 		label:    scheme + "://" + u.Host,
 	}
 	e.target = targetOf(e, "", "")
+	e.asking = strings.TrimSuffix(targetOf(e, "", "?"), "?")
 	return e
 }
 
@@ -140,11 +142,11 @@ func choose(u *upstream, req *http.Request) *endpoint {
 // targetFor is the request target at e for a client that asked for below under the
 // middleware's path and for query. It is not ok where there must be no such request.
 func targetFor(u *upstream, e *endpoint, below, query string) (target string, ok bool) {
-	if !u.appendPath {
-		below = ""
+	if u.appendPath {
+		target = targetOf(e, below, query)
+		return target, !climbs(below) && !strings.ContainsAny(target, unprintable)
 	}
-	target = targetOf(e, below, query)
-	return target, !climbs(below) && !strings.ContainsAny(target, unprintable)
+	return e.asking + query, !strings.ContainsAny(query, unprintable)
 }
 
 // targetOf is the endpoint's target with a path appended, and a query: its own comes first.
@@ -171,8 +173,8 @@ var ofHandshake = map[string]bool{
 	keyHeader: true, versionHeader: true, protocolHeader: true, extensionsHeader: true, "Content-Length": true, "Host": true,
 }
 
-// requestForm is the opening handshake: its target, Host, key, further header lines and the end.
-const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s"
+// requestForm is the opening handshake: its target, Host, key, offer, further header lines and the end.
+const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s"
 
 // send writes the opening handshake to e: the client's end-to-end headers, where it comes from,
 // what the operator sets, and a key of our own.
@@ -194,11 +196,8 @@ func send(u *upstream, v *visit, req *http.Request, e *endpoint, target, key str
 		withheld = union(withheld, namedIn(header["Connection"], header))
 	}
 	lines := new(bytes.Buffer)
-	if v.offer != noOffer {
-		writeOffer(lines, v.offer)
-	}
 	_ = header.WriteSubset(lines, withheld)
-	_, err := fmt.Fprintf(v.dialed, requestForm, target, host, key, lines, u.tail)
+	_, err := fmt.Fprintf(v.dialed, requestForm, target, host, key, v.offer.lines, lines, u.tail)
 	return err
 }
 
@@ -325,8 +324,13 @@ func verify(v *visit, answer http.Header, key string) error {
 
 // agree notes what an upstream has chosen, unless that is untrue.
 func agree(v *visit, answer http.Header) error {
+	set := v.middleware.settings
+	if answer[protocolHeader] == nil && compression[strings.Join(v.offer.extensions, ",")] != nil && strings.Join(answer[extensionsHeader], ",") == deflate {
+		v.rules = set.deflated
+		return nil
+	}
 	if v.rules != lax {
-		v.rules = grammarOf(answer, v.middleware.settings.checkText)
+		v.rules = grammarOf(answer, set.checkText)
 	}
 	v.subprotocol = answer.Get(protocolHeader)
 	return verifyChoice(answer, v.offer)
@@ -367,7 +371,7 @@ func grammarOf(answer http.Header, checkText bool) *grammar {
 	if len(names) == 0 {
 		return plain
 	}
-	if len(names) > 1 || names[0] != "permessage-deflate" {
+	if len(names) > 1 || names[0] != deflate {
 		return extended
 	}
 	if checkText {

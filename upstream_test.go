@@ -1,0 +1,115 @@
+package wsfw
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// sent is the opening handshake that c makes of a request.
+func sent(t *testing.T, c *Config, header http.Header) string {
+	c.UpstreamEndpoint, c.CloseTimeout = "ws://endpoint/", "5s"
+	set, err := parse(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, conn := set.upstream, newScript(nil, 1, true)
+	v := &visit{ip: "192.0.2.1", dialed: conn, plain: asksPlainly(header), offer: set.offer(header)}
+	req := &http.Request{Host: "client", Header: header}
+	if err := send(u, v, req, u.endpoint, u.endpoint.target, "KEY"); err != nil {
+		t.Fatal(err)
+	}
+	return string(conn.written())
+}
+
+func TestSend(t *testing.T) {
+	const head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: KEY\r\n"
+	const forwarding = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: client\r\nX-Forwarded-Proto: http\r\n"
+	cases := []struct {
+		name   string
+		config *Config
+		header http.Header
+		host   string
+		want   string
+	}{
+		{"nothing", &Config{}, http.Header{}, "endpoint", forwarding},
+		{"end to end", &Config{}, http.Header{"Cookie": {"a=b"}, "Te": {"trailers"}, "Keep-Alive": {"5"}, "Host": {"x"}, "Content-Length": {"0"}}, "endpoint", "Cookie: a=b\r\n" + forwarding},
+		{"handshake", &Config{}, http.Header{keyHeader: {sampleKey}, versionHeader: {"13"}}, "endpoint", forwarding},
+		{"named", &Config{}, http.Header{"Connection": {"Upgrade, X-Hop"}, "X-Hop": {"1"}, "X-Other": {"2"}}, "endpoint", forwarding + "X-Other: 2\r\n"},
+		{"offer", &Config{}, http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x"}}, "endpoint", "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x\r\n" + forwarding},
+		{"cut", &Config{Compression: "off"}, http.Header{extensionsHeader: {"x"}}, "endpoint", forwarding},
+		{"proxies", &Config{}, http.Header{"X-Forwarded-For": {"10.0.0.1", "10.0.0.2"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", "X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.1\r\nX-Forwarded-Host: h\r\nX-Forwarded-Proto: wss\r\n"},
+		{"empty", &Config{}, http.Header{"X-Forwarded-Host": {""}, "X-Forwarded-Proto": {"wss"}}, "endpoint", strings.Replace(forwarding, "http", "wss", 1)},
+		{"passHostHeader", &Config{PassHostHeader: true}, http.Header{}, "client", forwarding},
+		{"headers", &Config{PassHostHeader: true, Headers: map[string]string{"host": "set", "cookie": "", "x-forwarded-for": "", "x-own": "1"}}, http.Header{"Cookie": {"a=b"}, "X-Own": {"2"}}, "set", "X-Forwarded-Host: client\r\nX-Forwarded-Proto: http\r\nX-Own: 1\r\n"},
+	}
+	for _, c := range cases {
+		want := "GET / HTTP/1.1\r\nHost: " + c.host + "\r\n" + head + c.want + "\r\n"
+		before := len(c.header)
+		if got := sent(t, c.config, c.header); got != want {
+			t.Errorf("%s: %q, want %q", c.name, got, want)
+		}
+		if len(c.header) != before {
+			t.Errorf("%s: the client's headers have been changed to %v", c.name, c.header)
+		}
+	}
+}
+
+func TestTargetsThatBreakTheRequestLine(t *testing.T) {
+	e := (&mistakes{}).endpoint("upstreamEndpoint", "ws://h/ws")
+	for _, u := range []*upstream{{endpoint: e}, {endpoint: e, appendPath: true}} {
+		if _, ok := targetFor(u, e, "/x", "a b"); ok {
+			t.Error("a space passes")
+		}
+		if _, ok := targetFor(u, e, "/x", "a\r\n"); ok {
+			t.Error("a line break passes")
+		}
+	}
+	for _, below := range []string{"/..", "/ "} {
+		if _, ok := targetFor(&upstream{endpoint: e, appendPath: true}, e, below, ""); ok {
+			t.Errorf("%q passes", below)
+		}
+	}
+}
+
+func TestVerify(t *testing.T) {
+	set, text, off := &settings{rules: plain, deflated: compressed}, &settings{rules: plainText, deflated: compressedText, checkText: true}, &settings{rules: lax, deflated: lax}
+	cases := []struct {
+		name        string
+		set         *settings
+		offered     http.Header
+		agreed      http.Header
+		rules       *grammar
+		subprotocol string
+		fails       bool
+	}{
+		{"nothing", set, nil, nil, plain, "", false},
+		{"nothing but text", text, nil, nil, plainText, "", false},
+		{"nothing unchecked", off, nil, nil, lax, "", false},
+		{"compression", set, http.Header{extensionsHeader: {deflate}}, http.Header{extensionsHeader: {deflate}}, compressed, "", false},
+		{"compression of text", text, http.Header{extensionsHeader: {deflate}}, http.Header{extensionsHeader: {deflate}}, compressedText, "", false},
+		{"compression unchecked", off, http.Header{extensionsHeader: {deflate}}, http.Header{extensionsHeader: {deflate}}, lax, "", false},
+		{"with parameters", set, http.Header{extensionsHeader: {deflate + "; a, x"}}, http.Header{extensionsHeader: {deflate + "; b=1"}}, compressed, "", false},
+		{"another", set, http.Header{extensionsHeader: {deflate, "x"}}, http.Header{extensionsHeader: {"x"}}, extended, "", false},
+		{"two", set, http.Header{extensionsHeader: {deflate, "x"}}, http.Header{extensionsHeader: {deflate, "x"}}, extended, "", false},
+		{"not offered", set, nil, http.Header{extensionsHeader: {deflate}}, nil, "", true},
+		{"not this one", set, http.Header{extensionsHeader: {deflate}}, http.Header{extensionsHeader: {"x"}}, nil, "", true},
+		{"subprotocol", set, http.Header{protocolHeader: {"a, b"}}, http.Header{protocolHeader: {"b"}}, plain, "b", false},
+		{"subprotocol not offered", set, http.Header{extensionsHeader: {deflate}}, http.Header{protocolHeader: {"b"}, extensionsHeader: {deflate}}, nil, "", true},
+		{"two subprotocols", set, http.Header{protocolHeader: {"a, b"}}, http.Header{protocolHeader: {"a, b"}}, nil, "", true},
+		{"no upgrade", set, nil, http.Header{"Connection": {"close"}}, nil, "", true},
+		{"no proof", set, nil, http.Header{acceptHeader: {"another"}}, nil, "", true},
+		{"two proofs", set, nil, http.Header{acceptHeader: {sampleAccept, sampleAccept}}, nil, "", true},
+	}
+	for _, c := range cases {
+		answer := http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, acceptHeader: {sampleAccept}}
+		for name, values := range c.agreed {
+			answer[name] = values
+		}
+		v := &visit{middleware: &Middleware{settings: c.set}, offer: c.set.offer(c.offered)}
+		err := verify(v, answer, sampleKey)
+		if err != nil != c.fails || err == nil && (v.rules != c.rules || v.subprotocol != c.subprotocol) {
+			t.Errorf("%s: %v, %q", c.name, err, v.subprotocol)
+		}
+	}
+}
