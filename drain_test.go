@@ -67,7 +67,7 @@ func TestDrain(t *testing.T) {
 
 func TestDrainOver(t *testing.T) {
 	s := restingSession(limits{})
-	s.cut()
+	cut(s)
 	if s.drain(); s.draining != nil {
 		t.Error("a session that is over is going to be ended")
 	}

@@ -492,7 +492,7 @@ func (s *session) discard(f *flow) {
 		frames := rest.frames
 		pass := walk(rest, f.buf[:f.held])
 		if rest.closing != nil {
-			s.mark(&f.from.closeReceived)
+			mark(s, &f.from.closeReceived)
 			drop(f)
 			return
 		}

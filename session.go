@@ -187,7 +187,7 @@ func end(s *session) {
 	if s.pingInterval > 0 {
 		leaveBeat(s)
 	}
-	s.cut()
+	cut(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, timer := range []*time.Timer{s.timer, s.closing, s.draining} {
@@ -224,8 +224,8 @@ func recovered(s *session) {
 // fail ends the session for a panic's sake.
 func fail(s *session, r any) {
 	defer func() { _ = recover() }()
-	s.conclude(gatewaySide, closeInternal, "internal error")
-	s.cut()
+	conclude(s, gatewaySide, closeInternal, "internal error")
+	cut(s)
 	s.report("session failed", errors.New(fmt.Sprint(r)))
 }
 
@@ -234,34 +234,41 @@ func fail(s *session, r any) {
 // of ours is meant for the destination, the source has answered that which it was sent.
 func (s *session) passClose(f *flow) {
 	frame := f.track.closing
-	if farewell := s.takeClose(f.from, f.to, frame); farewell != nil {
-		s.mark(&f.from.closeReceived)
+	farewell := takeClose(s, f, frame)
+	if farewell != nil {
+		mark(s, &f.from.closeReceived)
 		s.sendClose(f.to, farewell)
 		return
 	}
-	if _, err := f.to.conn.Write(frame); err != nil {
+	_, err := f.to.conn.Write(frame)
+	if err != nil {
 		s.unwritable(f, err)
 		return
 	}
 	f.track.frames++
 	f.bytes += int64(len(frame))
-	s.mark(&f.from.closeReceived, &f.to.closeSent)
+	mark(s, &f.from.closeReceived, &f.to.closeSent)
 }
 
-// takeClose starts the session's end by the close frame of a side. Where one of ours is meant for
+// takeClose starts the session's end by the close frame of f's source. Where one of ours is meant for
 // the other side, it returns that instead.
-func (s *session) takeClose(from, to *side, frame []byte) (farewell []byte) {
-	code, reason := closeStatus(frame)
+func takeClose(s *session, f *flow, frame []byte) (farewell []byte) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if to.farewell != nil {
-		return to.farewell
+	farewell = f.to.farewell
+	if farewell == nil {
+		if s.outcome.endedBy == "" {
+			concludeClosed(s, f.from, frame)
+		}
+		setClosing(s)
 	}
-	if s.outcome.endedBy == "" {
-		s.outcome = outcome{endedBy: from.name, code: code, reason: reason}
-	}
-	s.setClosing()
-	return nil
+	s.mu.Unlock()
+	return farewell
+}
+
+// concludeClosed gives the session its outcome: x has closed it. Needs session.mu.
+func concludeClosed(s *session, x *side, frame []byte) {
+	code, reason := closeStatus(frame)
+	s.outcome = outcome{endedBy: x.name, code: code, reason: reason}
 }
 
 // breach answers a fault of f's source: both sides are told, each by the pump to it. But for
@@ -269,8 +276,8 @@ func (s *session) takeClose(from, to *side, frame []byte) (farewell []byte) {
 // destination is left in the middle of a frame, and its connection is closed.
 func (s *session) breach(f *flow) {
 	fault := f.track.fault
-	s.conclude(gatewaySide, fault.code, f.from.name+": "+fault.reason)
-	s.startClosing()
+	conclude(s, gatewaySide, fault.code, f.from.name+": "+fault.reason)
+	startClosing(s)
 	s.leave(f.from, closeFrame(fault.code, fault.reason, f.from.name == upstreamSide))
 	if f.track.left > 0 {
 		closeQuietly(f.to)
@@ -295,48 +302,65 @@ func (s *session) farewellTo(x *side) []byte {
 func (s *session) unwritable(f *flow, cause error) {
 	if f.track.closing != nil {
 		code, reason := closeStatus(f.track.closing)
-		s.conclude(f.from.name, code, reason)
-		s.mark(&f.from.closeReceived)
+		conclude(s, f.from.name, code, reason)
+		mark(s, &f.from.closeReceived)
 	}
-	s.startClosing()
+	startClosing(s)
 	if errors.Is(cause, os.ErrDeadlineExceeded) {
 		reason := f.to.name + " write timeout"
-		s.conclude(gatewaySide, lossCode(f.from), reason)
+		conclude(s, gatewaySide, lossCode(f.from), reason)
 		s.leave(f.from, lossFrame(f.from, reason))
 		closeQuietly(f.to) // wakes the pump to f.from, too
 	}
 }
 
-// endOfStream follows up the end of f's source and is the last act of its pump. A
-// side that goes without a close frame has vanished: the client is told, with a code
-// of a gateway; the upstream sees its connection close, as it would without wsfw.
+// endOfStream follows up the end of f's source and is the last act of its pump. Where both
+// connections are being closed there is nothing left to do.
 func (s *session) endOfStream(f *flow) {
+	s.mu.Lock()
+	over := s.over
+	s.mu.Unlock()
+	if !over {
+		endStream(s, f)
+	}
+}
+
+// endStream is endOfStream for a session that is not over. A side that goes without a close frame
+// has vanished: the client is told, with a code of a gateway; the upstream sees its connection
+// close, as it would without wsfw.
+func endStream(s *session, f *flow) {
 	s.mu.Lock()
 	farewell := f.to.farewell
 	told := f.to.closeSent
 	vanished := !told && farewell == nil && !f.from.closeReceived && !s.over
 	s.mu.Unlock()
+	if vanished && f.from.name == clientSide {
+		conclude(s, clientSide, closeAbnormal, "connection lost")
+		cut(s)
+		return
+	}
 	if vanished {
-		s.conclude(f.from.name, closeAbnormal, "connection lost")
-		if f.from.name == clientSide {
-			s.cut()
-			return
-		}
-		farewell = lossFrame(f.to, "upstream connection lost")
-		closeQuietly(f.from) // what the client still says reaches nobody
+		farewell = loseUpstream(s, f)
 	}
-	s.startClosing()
-	s.mark(&f.from.ended)
+	startClosing(s)
+	mark(s, &f.from.ended)
 	if !told && farewell != nil {
-		s.lastWord(f, farewell)
+		lastWord(s, f, farewell)
 	}
+}
+
+// loseUpstream ends the session of an upstream that has vanished. It returns what the client is told.
+func loseUpstream(s *session, f *flow) (farewell []byte) {
+	conclude(s, upstreamSide, closeAbnormal, "connection lost")
+	closeQuietly(f.from) // what the client still says reaches nobody
+	return lossFrame(f.to, "upstream connection lost")
 }
 
 // lastWord sends a close frame at the end of f's source, unless that has left its
 // destination in the middle of a frame.
-func (s *session) lastWord(f *flow, frame []byte) {
+func lastWord(s *session, f *flow, frame []byte) {
 	if f.track.left > 0 {
-		s.cut()
+		cut(s)
 		return
 	}
 	s.sendClose(f.to, frame)
@@ -346,7 +370,7 @@ func (s *session) lastWord(f *flow, frame []byte) {
 // already. A tunnel has no frames and is cut.
 func (s *session) dismiss(d *dismissal) {
 	if s.concludeBy(d) && s.tunnel {
-		s.cut()
+		cut(s)
 	}
 }
 
@@ -358,7 +382,7 @@ func (s *session) concludeBy(d *dismissal) bool {
 		return false
 	}
 	s.outcome = outcome{endedBy: gatewaySide, reason: d.reason}
-	s.setClosing()
+	setClosing(s)
 	if s.tunnel {
 		return true
 	}
@@ -390,17 +414,17 @@ func (s *session) entrust(x *side, frame []byte) {
 // sendClose writes a close frame to x, which stands between two frames. The error of
 // the write is not looked at: what x has to say about it, the pump from x will read.
 func (s *session) sendClose(x *side, frame []byte) {
-	s.startClosing()
+	startClosing(s)
 	// The closing timer bounds the write; the rolling deadline may have been missed at rest.
 	_ = x.conn.SetWriteDeadline(time.Time{})
 	_, _ = x.conn.Write(frame)
-	s.mark(&x.closeSent)
+	mark(s, &x.closeSent)
 }
 
 // mark sets flags of sides. It closes the connection of a side that has been parted with: nothing
 // more will be said to it, and nothing more heard. So no peer has to wait for the other's answer.
 // The session ends when nothing more is expected of either side.
-func (s *session) mark(flags ...*bool) {
+func mark(s *session, flags ...*bool) {
 	s.mu.Lock()
 	for _, flag := range flags {
 		*flag = true
@@ -411,7 +435,7 @@ func (s *session) mark(flags ...*bool) {
 	settled := (byeClient || c.ended) && (byeUpstream || u.ended)
 	s.mu.Unlock()
 	if settled {
-		s.cut()
+		cut(s)
 		return
 	}
 	if byeClient && (!waits || !closeWrite(c.conn)) {
@@ -423,34 +447,39 @@ func (s *session) mark(flags ...*bool) {
 }
 
 // conclude gives the session its outcome, unless it has one.
-func (s *session) conclude(endedBy string, code int, reason string) {
+func conclude(s *session, endedBy string, code int, reason string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.outcome.endedBy == "" {
 		s.outcome = outcome{endedBy: endedBy, code: code, reason: reason}
 	}
+	s.mu.Unlock()
 }
 
 // startClosing gives the session closeTimeout to come to its end by itself.
-func (s *session) startClosing() {
+func startClosing(s *session) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.setClosing()
+	setClosing(s)
+	s.mu.Unlock()
 }
 
 // setClosing is startClosing for whoever holds session.mu.
-func (s *session) setClosing() {
+func setClosing(s *session) {
 	if s.closing == nil && !s.over {
-		s.closing = time.AfterFunc(s.closeTimeout, func() {
-			defer recovered(s)
-			s.cut()
-		})
+		s.closing = closingTimer(s)
 	}
+}
+
+// closingTimer cuts the session after closeTimeout.
+func closingTimer(s *session) *time.Timer {
+	return time.AfterFunc(s.closeTimeout, func() {
+		defer recovered(s)
+		cut(s)
+	})
 }
 
 // cut closes both connections, once, and has closed them when it returns. Whoever reads
 // or writes them comes back.
-func (s *session) cut() {
+func cut(s *session) {
 	s.mu.Lock()
 	s.over = true
 	s.mu.Unlock()

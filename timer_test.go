@@ -217,7 +217,7 @@ func TestDismissedOnce(t *testing.T) {
 // So does whoever comes when a close frame has been noted and is about to be passed on.
 func TestDismissedTooLate(t *testing.T) {
 	s := restingSession(limits{})
-	s.conclude(clientSide, closeNormal, "")
+	conclude(s, clientSide, closeNormal, "")
 	s.dismiss(restarting)
 	if s.outcome.endedBy != clientSide || s.client.farewell != nil || s.closing != nil {
 		t.Errorf("outcome %+v", s.outcome)

@@ -16,16 +16,16 @@ func pipe(s *session, f *flow) {
 	defer recovered(s)
 	err := copyOn(s, f)
 	if err != nil {
-		s.conclude(failedSide(f, err), 0, "connection lost")
-		s.cut()
+		conclude(s, failedSide(f, err), 0, "connection lost")
+		cut(s)
 		return
 	}
-	s.conclude(f.from.name, 0, "")
-	s.startClosing()
+	conclude(s, f.from.name, 0, "")
+	startClosing(s)
 	if !closeWrite(f.to.conn) {
-		s.cut()
+		cut(s)
 	}
-	s.mark(&f.from.ended)
+	mark(s, &f.from.ended)
 }
 
 // copyOn copies one direction to its end. Only its write deadline can fail it on
@@ -44,7 +44,7 @@ func copyOn(s *session, f *flow) error {
 			return err
 		}
 		if s.writeTimeout > 0 && time.Now().After(missed) {
-			s.conclude(gatewaySide, 0, f.to.name+" write timeout")
+			conclude(s, gatewaySide, 0, f.to.name+" write timeout")
 			return err
 		}
 	}
