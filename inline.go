@@ -252,15 +252,14 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 	//nolint:bodyclose // the body is read from the connection, which is closed
 	answer, err := readAnswer(reader)
 	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
-		_, _ = io.Copy(t.client, io.MultiReader(head, t.service.reads))
+		passNext(t, head)
 		return
 	}
 	if err == nil {
 		err = verify(v, answer.Header, req.Header[keyHeader][0])
 	}
 	if err != nil {
-		v.reportUpstream(err)
-		_, _ = t.client.Write(refuseGateway.response())
+		failNext(v, t, err)
 		return
 	}
 	var early []byte
@@ -272,6 +271,17 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 	if err == nil {
 		v.session = link(v, newSide(clientSide, t.client, t.early), serviceSide(t.service, early))
 	}
+}
+
+// passNext hands next's answer other than 101 to the client, of which head has been read.
+func passNext(t *takeover, head io.Reader) {
+	_, _ = io.Copy(t.client, io.MultiReader(head, t.service.reads))
+}
+
+// failNext answers a client to whom next has not made a session, and logs the cause.
+func failNext(v *visit, t *takeover, cause error) {
+	v.reportUpstream(cause)
+	_, _ = t.client.Write(refuseGateway.response())
 }
 
 // service is the session's end of the connection to Traefik's service. What the service writes

@@ -40,7 +40,8 @@ type session struct {
 	carried atomic.Int32  // directions that have not ended
 	ended   chan struct{} // closed when both have
 	undrain func() bool   // forgets the shutdown
-	cutting sync.Once     // closes both connections
+	cutting sync.Mutex    // for whoever closes both connections
+	isCut   bool          // they are closed; guarded by cutting
 
 	mu       sync.Mutex
 	idleBy   time.Duration // when the session has been inactive for too long, since the start
@@ -189,7 +190,14 @@ func end(s *session) {
 	}
 	cut(s)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.timer != nil || s.closing != nil || s.draining != nil {
+		stopTimers(s)
+	}
+	s.mu.Unlock()
+}
+
+// stopTimers stops those that there are. Needs session.mu.
+func stopTimers(s *session) {
 	for _, timer := range []*time.Timer{s.timer, s.closing, s.draining} {
 		if timer != nil {
 			timer.Stop()
@@ -483,10 +491,13 @@ func cut(s *session) {
 	s.mu.Lock()
 	s.over = true
 	s.mu.Unlock()
-	s.cutting.Do(func() {
+	s.cutting.Lock()
+	if !s.isCut {
+		s.isCut = true
 		closeQuietly(s.upstream)
 		closeQuietly(s.client)
-	})
+	}
+	s.cutting.Unlock()
 }
 
 // closeQuietly closes a side's connection; one that panics must not keep the other open.

@@ -33,13 +33,19 @@ func silence(x *side) *dismissal {
 // of a heartbeat: interpreted, a call of a method costs some five of a function, and either
 // allocates every value in the body of what is called.
 
-// startTimer has the session judged when something is due, until run stops the timer.
+// startTimer has the session judged when something is due, until end stops the timer. Its pumps have
+// not begun.
 func startTimer(s *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.tunnel || s.lifetime == forever && s.idleBy == forever && s.pongTimeout <= 0 {
 		return
 	}
+	setTimer(s)
+}
+
+// setTimer gives the session its timer.
+func setTimer(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(forever, func() {
 		defer recovered(s)
 		onTimer(s)

@@ -178,12 +178,17 @@ func sendOut(f func()) *errand {
 	return e
 }
 
-// carryOut runs an errand. Its panic is kept for await.
+// carryOut runs an errand.
 func carryOut(e *errand) {
-	defer func() { _ = recover() }()
-	defer close(e.done)
+	defer carriedOut(e)
 	e.run()
 	e.failed = false
+}
+
+// carriedOut, deferred, ends an errand. Its panic is kept for await.
+func carriedOut(e *errand) {
+	_ = recover()
+	close(e.done)
 }
 
 // await waits for an errand, and panics as it has.
