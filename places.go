@@ -66,15 +66,18 @@ func refusedBy(p *places, client string, l *limits) *refusal {
 	return nil
 }
 
-// giveBack gives a visit's place back, if it has one.
+// giveBack gives a visit's place back, if it has one, and closes what it has left open.
 func giveBack(v *visit) {
+	if v.place != nil {
+		free(v.place)
+	}
 	if v.session == nil {
 		hangUp(v)
 	}
-	gone := v.place
-	if gone == nil {
-		return
-	}
+}
+
+// free gives a place back.
+func free(gone *place) {
 	occupiedMu.Lock()
 	p := gone.places
 	p.all--

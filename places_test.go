@@ -25,7 +25,7 @@ func TestPlaces(t *testing.T) {
 	}
 	for i, s := range steps {
 		if s.gives {
-			free("crowd", s.client)
+			leavePlace("crowd", s.client)
 		} else if _, got := take("crowd", s.client, l); got != s.want {
 			t.Fatalf("step %d: %v, want %v", i, got, s.want)
 		}
@@ -33,17 +33,38 @@ func TestPlaces(t *testing.T) {
 	if _, refused := take("another", "a", l); refused != nil {
 		t.Error("middlewares of two names share their places")
 	}
-	free("another", "a")
+	leavePlace("another", "a")
 	for _, client := range []string{"a", "a", "c"} {
-		free("crowd", client)
+		leavePlace("crowd", client)
 	}
 	if len(occupied) != 0 {
 		t.Errorf("places are left when all have been given back: %v", occupied)
 	}
 }
 
-func free(name, client string) {
+func leavePlace(name, client string) {
 	giveBack(&visit{place: &place{places: occupied[name], name: name, client: client}})
+}
+
+// panicker is a connection that cannot be closed.
+type panicker struct{ *script }
+
+func (panicker) Close() error { panic("close") }
+
+// A visit without a session leaves nothing open, whatever a connection does.
+func TestGiveBackHangsUp(t *testing.T) {
+	dialed, taken := newScript(nil, 1, true), newScript(nil, 1, true)
+	place, _ := take("hung up", "a", &limits{})
+	giveBack(&visit{place: place, dialed: dialed, taken: &panicker{taken}})
+	if dialed.closed != 1 || occupied["hung up"] != nil {
+		t.Errorf("closed %d times; places: %v", dialed.closed, occupied)
+	}
+	dialed = newScript(nil, 1, true)
+	giveBack(&visit{dialed: &panicker{dialed}, taken: taken})
+	giveBack(&visit{session: &session{}, taken: taken})
+	if taken.closed != 1 {
+		t.Errorf("the client's connection was closed %d times", taken.closed)
+	}
 }
 
 func TestClientOf(t *testing.T) {

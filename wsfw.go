@@ -303,15 +303,19 @@ func (m *Middleware) reportClient(cause error) {
 
 // hangUp closes what connections a visit has without a session.
 func hangUp(v *visit) {
-	if v.dialed != nil {
-		_ = v.dialed.Close()
-	}
-	if v.taken != nil {
-		_ = v.taken.Close()
-	}
+	hangUpOn(v.dialed)
+	hangUpOn(v.taken)
 	if t := v.takeover; t != nil && t.service != nil {
 		closeService(t.service)
-		_ = t.client.Close()
+		hangUpOn(t.client)
+	}
+}
+
+// hangUpOn closes a connection, if there is one. One that panics must not keep another open.
+func hangUpOn(conn net.Conn) {
+	defer func() { _ = recover() }()
+	if conn != nil {
+		_ = conn.Close()
 	}
 }
 
