@@ -500,9 +500,14 @@ func cut(s *session) {
 	s.cutting.Unlock()
 }
 
+// swallow, deferred, takes a panic that nobody needs to know of.
+func swallow() {
+	_ = recover()
+}
+
 // closeQuietly closes a side's connection; one that panics must not keep the other open.
 func closeQuietly(x *side) {
-	defer func() { _ = recover() }()
+	defer swallow()
 	if x.service != nil {
 		closeService(x.service)
 		return

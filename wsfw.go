@@ -313,7 +313,7 @@ func hangUp(v *visit) {
 
 // hangUpOn closes a connection, if there is one. One that panics must not keep another open.
 func hangUpOn(conn net.Conn) {
-	defer func() { _ = recover() }()
+	defer swallow()
 	if conn != nil {
 		_ = conn.Close()
 	}
