@@ -180,6 +180,9 @@ const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnec
 // what the operator sets, and a key of our own.
 func send(u *upstream, v *visit, req *http.Request, e *endpoint, target, key string) error {
 	header := req.Header.Clone()
+	if !v.plain {
+		dropNamed(header)
+	}
 	if v.ip != "" {
 		header["X-Forwarded-For"] = []string{strings.Join(append(header["X-Forwarded-For"], v.ip), ", ")}
 	}
@@ -191,25 +194,21 @@ func send(u *upstream, v *visit, req *http.Request, e *endpoint, target, key str
 	if u.passHost {
 		host = req.Host
 	}
-	withheld := u.withheld
-	if !v.plain {
-		withheld = union(withheld, namedIn(header["Connection"], header))
-	}
 	lines := new(bytes.Buffer)
-	_ = header.WriteSubset(lines, withheld)
+	_ = header.WriteSubset(lines, u.withheld)
 	_, err := fmt.Fprintf(v.dialed, requestForm, target, host, key, v.offer.lines, lines, u.tail)
 	return err
 }
 
-// namedIn are those of a header's names that its Connection has as a token.
-func namedIn(connection []string, header http.Header) map[string]bool {
-	named := map[string]bool{}
+// dropNamed drops what Connection names as hop by hop. So a client can take back what it says of itself,
+// but nothing that is said of it: that is added afterwards.
+func dropNamed(header http.Header) {
+	connection := header["Connection"]
 	for name := range header {
 		if hasToken(connection, name) {
-			named[name] = true
+			delete(header, name)
 		}
 	}
-	return named
 }
 
 // forwarded tells the upstream what the client asked for, unless a proxy before has.

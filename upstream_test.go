@@ -36,6 +36,7 @@ func TestSend(t *testing.T) {
 		{"end to end", &Config{}, http.Header{"Cookie": {"a=b"}, "Te": {"trailers"}, "Keep-Alive": {"5"}, "Host": {"x"}, "Content-Length": {"0"}}, "endpoint", "Cookie: a=b\r\n" + forwarding},
 		{"handshake", &Config{}, http.Header{keyHeader: {sampleKey}, versionHeader: {"13"}}, "endpoint", forwarding},
 		{"named", &Config{}, http.Header{"Connection": {"Upgrade, X-Hop"}, "X-Hop": {"1"}, "X-Other": {"2"}}, "endpoint", forwarding + "X-Other: 2\r\n"},
+		{"named, and said of it", &Config{}, http.Header{"Connection": {"x-forwarded-for, X-Forwarded-Proto", "x-forwarded-host, connection"}, "X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", forwarding},
 		{"offer", &Config{}, http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x"}}, "endpoint", "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x\r\n" + forwarding},
 		{"cut", &Config{Compression: "off"}, http.Header{extensionsHeader: {"x"}}, "endpoint", forwarding},
 		{"proxies", &Config{}, http.Header{"X-Forwarded-For": {"10.0.0.1", "10.0.0.2"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", "X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.1\r\nX-Forwarded-Host: h\r\nX-Forwarded-Proto: wss\r\n"},
