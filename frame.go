@@ -206,10 +206,14 @@ func walk(t *track, chunk []byte) int {
 			t.control += int64(end - at)
 		} else if t.fault = overLimit(t, class, length); t.fault != nil {
 			return at
-		} else if text && !spellFrame(t, class, length, chunk[at:body], chunk[body:]) {
-			t.fault = errText
-			return at
 		} else {
+			if text {
+				end = spellFrame(t, class, chunk, at, body, end)
+				if end == 0 {
+					t.fault = errText
+					return at
+				}
+			}
 			enter(t, class, length, text)
 		}
 		t.frames++

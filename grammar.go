@@ -23,12 +23,14 @@ type grammar struct {
 
 	// How long a frame is that starts with two bytes, where it is a message of its own that may
 	// go on unseen: noStride where it is not, extended16 where a length of 16 bits follows. For
-	// an unmasked direction and a masked one.
+	// an unmasked direction and a masked one. Where text is checked, these are what a frame of it
+	// has, and frames of messages that are not checked have unchecked added.
 	strides, maskedStrides [][]int
 }
 
-// Strides of frames that have none: both lead out of any buffer.
+// Strides of frames that have none, or none of their own: all lead out of any buffer.
 const (
+	unchecked  = 1 << 28
 	extended16 = 1 << 29 // the length stands behind these two bytes
 	noStride   = 1 << 30
 )
@@ -112,6 +114,23 @@ func strideTable(classes []byte, row []int) [][]int {
 	return table
 }
 
+// textStrides is the strideTable of a grammar that has text checked.
+func textStrides(classes []byte, row []int) [][]int {
+	others := newRow()
+	for i, step := range row {
+		if step != noStride {
+			others[i] = step + unchecked
+		}
+	}
+	table := strideTable(classes, others)
+	for i, class := range classes {
+		if class == classWhole+classText {
+			table[i] = row
+		}
+	}
+	return table
+}
+
 // spelled is g with the frames of uncompressed text messages marked as such.
 func spelled(g *grammar) *grammar {
 	marked := &grammar{between: append([]byte(nil), g.between...), within: g.within, withinText: append([]byte(nil), g.within...)}
@@ -121,7 +140,9 @@ func spelled(g *grammar) *grammar {
 	for _, first := range []byte{opContinuation, finBit | opContinuation} {
 		marked.withinText[first] += classText
 	}
-	return measured(marked)
+	marked.strides = textStrides(marked.between, stride)
+	marked.maskedStrides = textStrides(marked.between, maskedStride)
+	return marked
 }
 
 // relaxed turns an illegal class into one that can be walked over.

@@ -325,6 +325,15 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 			continue
 		}
 
+		if t.speller != nil && t.left == 0 {
+			n, err, failed = readTexts(f, buf[:room], limit)
+			if failed != nil {
+				f.held = 0
+				return nil, failed
+			}
+			continue
+		}
+
 		// What is left of a large frame: nothing to look at.
 		into = buf[:room]
 		n, err = src.Read(into)

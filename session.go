@@ -149,6 +149,7 @@ func warm() {
 	_, _ = relay(f, copy(f.buf, []byte{finBit | opText, maskBit | 1, 0, 0, 0, 0, 'a'}), nil)
 	_, _ = bulk(f)
 	_, _ = spellOut(f)
+	warmTexts(f)
 	stamp(s, s.toClient, 1)
 	_ = ping(s.client)
 	beat(&metronome{due: []*session{s}})

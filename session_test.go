@@ -384,3 +384,8 @@ func TestSessionsShareNothing(t *testing.T) {
 		t.Error("messages of one session count for another")
 	}
 }
+
+// trafficOf is what f has passed on.
+func trafficOf(f *flow) traffic {
+	return traffic{Frames: f.track.frames, Messages: f.track.messages, Bytes: f.bytes}
+}
