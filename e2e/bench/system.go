@@ -54,6 +54,7 @@ func systems(interval time.Duration) []system {
 		})),
 		inTraefik("wsfw-all", interval, forward(everything(interval))),
 		inTraefik("wsfw-tunnel", 0, forward(object{"tunnel": true})),
+		inTraefik("wsfw-utf8", 0, forward(object{"validate": "utf8"})),
 		inTraefik("wsfw-limits", 0, forward(limits())),
 		inTraefik("wsfw-inline", 0, inline(object{"validate": "frames"})),
 		inTraefik("wsfw-inline-limits", 0, inline(limits())),
