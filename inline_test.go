@@ -85,7 +85,7 @@ func isClosed(c chan struct{}) bool {
 func TestTakeoverHandsOnAnswers(t *testing.T) {
 	set := newSettings(limits{})
 	set.inline = true
-	m := &Middleware{name: "m", settings: set, report: func(string, error) {}, next: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+	m := &Middleware{name: "answering", settings: set, report: func(string, error) {}, next: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/take" {
 			_, _, err := http.NewResponseController(rw).Hijack()
 			http.Error(rw, "the proxy's own: "+err.Error(), http.StatusBadGateway)
@@ -110,8 +110,8 @@ func TestTakeoverHandsOnAnswers(t *testing.T) {
 	if rw := answer("/take"); rw.Code != 500 || rw.Body.String() != refuseHijack.sentence+"\n" {
 		t.Errorf("a connection that cannot be taken over is answered %d %q", rw.Code, rw.Body)
 	}
-	if len(occupied) > 0 {
-		t.Errorf("places are not given back: %v", occupied)
+	if p := placesOf(m.name); p != nil {
+		t.Errorf("places are not given back: %+v", p)
 	}
 }
 

@@ -37,13 +37,21 @@ func TestPlaces(t *testing.T) {
 	for _, client := range []string{"a", "a", "c"} {
 		leavePlace("crowd", client)
 	}
-	if len(occupied) != 0 {
-		t.Errorf("places are left when all have been given back: %v", occupied)
+	if crowd, another := placesOf("crowd"), placesOf("another"); crowd != nil || another != nil {
+		t.Errorf("places are left when all have been given back: %+v, %+v", crowd, another)
 	}
 }
 
 func leavePlace(name, client string) {
-	giveBack(&visit{place: &place{places: occupied[name], name: name, client: client}})
+	giveBack(&visit{place: &place{places: placesOf(name), name: name, client: client}})
+}
+
+// placesOf are those of the middleware called name, nil where it has no session. Other tests' sessions may be
+// ending meanwhile.
+func placesOf(name string) *places {
+	occupiedMu.Lock()
+	defer occupiedMu.Unlock()
+	return occupied[name]
 }
 
 // panicker is a connection that cannot be closed.
@@ -56,8 +64,8 @@ func TestGiveBackHangsUp(t *testing.T) {
 	dialed, taken := newScript(nil, 1, true), newScript(nil, 1, true)
 	place, _ := take("hung up", "a", &limits{})
 	giveBack(&visit{place: place, dialed: dialed, taken: &panicker{taken}})
-	if dialed.closed != 1 || occupied["hung up"] != nil {
-		t.Errorf("closed %d times; places: %v", dialed.closed, occupied)
+	if p := placesOf("hung up"); dialed.closed != 1 || p != nil {
+		t.Errorf("closed %d times; places: %+v", dialed.closed, p)
 	}
 	dialed = newScript(nil, 1, true)
 	giveBack(&visit{dialed: &panicker{dialed}, taken: taken})

@@ -105,6 +105,11 @@ func (s *script) written() []byte                  { s.mu.Lock(); defer s.mu.Unl
 // runScripts runs a session between two scripts to its end and returns it with what
 // it reported.
 func runScripts(client, upstream *script, rules *grammar) (*session, []string) {
+	return runScriptsWithin(client, upstream, rules, 20*time.Millisecond)
+}
+
+// runScriptsWithin is runScripts with a closeTimeout.
+func runScriptsWithin(client, upstream *script, rules *grammar, closeTimeout time.Duration) (*session, []string) {
 	var mu sync.Mutex
 	var reports []string
 	report := func(message string, cause error) {
@@ -112,7 +117,7 @@ func runScripts(client, upstream *script, rules *grammar) (*session, []string) {
 		defer mu.Unlock()
 		reports = append(reports, message+": "+cause.Error())
 	}
-	set := newSettings(limits{writeTimeout: time.Minute, closeTimeout: 20 * time.Millisecond})
+	set := newSettings(limits{writeTimeout: time.Minute, closeTimeout: closeTimeout})
 	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), rules, set, report)
 	run(s)
 	return s, reports
