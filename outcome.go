@@ -1,0 +1,294 @@
+package wsfw
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+// outcome is how a session ended: who ended it, with which close code and reason.
+// The code is closeAbnormal where a side went without a close frame, and 0 where a
+// tunnel's end has none.
+type outcome struct {
+	endedBy string
+	code    int
+	reason  string
+}
+
+// passClose passes on the close frame at which f's track has ended. The outcome is
+// concluded first, for the answer may come before the write returns. Where a close frame
+// of ours is meant for the destination, the source has answered that which it was sent.
+func (s *session) passClose(f *flow) {
+	frame := f.track.closing
+	farewell := takeClose(s, f, frame)
+	if farewell != nil {
+		mark(s, &f.from.closeReceived)
+		s.sendClose(f.to, farewell)
+		return
+	}
+	_, err := f.to.conn.Write(frame)
+	if err != nil {
+		s.unwritable(f, err)
+		return
+	}
+	f.track.frames++
+	f.bytes += int64(len(frame))
+	mark(s, &f.from.closeReceived, &f.to.closeSent)
+}
+
+// takeClose starts the session's end by the close frame of f's source. Where one of ours is meant for
+// the other side, it returns that instead.
+func takeClose(s *session, f *flow, frame []byte) (farewell []byte) {
+	s.mu.Lock()
+	farewell = f.to.farewell
+	if farewell == nil {
+		if s.outcome.endedBy == "" {
+			concludeClosed(s, f.from, frame)
+		}
+		setClosing(s)
+	}
+	s.mu.Unlock()
+	return farewell
+}
+
+// concludeClosed gives the session its outcome: x has closed it. Needs session.mu.
+func concludeClosed(s *session, x *side, frame []byte) {
+	code, reason := closeStatus(frame)
+	s.outcome = outcome{endedBy: x.name, code: code, reason: reason}
+}
+
+// breach answers a fault of f's source: both sides are told, each by the pump to it. But for
+// text, a fault is found before anything of its frame is passed on. Where it is not, the
+// destination is left in the middle of a frame, and its connection is closed.
+func (s *session) breach(f *flow) {
+	fault := f.track.fault
+	conclude(s, gatewaySide, fault.code, f.from.name+": "+fault.reason)
+	startClosing(s)
+	s.leave(f.from, closeFrame(fault.code, fault.reason, f.from.name == upstreamSide))
+	if f.track.left > 0 {
+		closeQuietly(f.to)
+		return
+	}
+	farewell := s.farewellTo(f.to)
+	if farewell == nil {
+		farewell = lossFrame(f.to, f.from.name+" "+fault.kind())
+	}
+	s.sendClose(f.to, farewell)
+}
+
+// farewellTo is the close frame of ours that has been left for x, or nil.
+func (s *session) farewellTo(x *side) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return x.farewell
+}
+
+// unwritable follows up a failed write. A destination that has blocked is cut; one
+// that has gone is left to its own pump, which will learn why.
+func (s *session) unwritable(f *flow, cause error) {
+	if f.track.closing != nil {
+		code, reason := closeStatus(f.track.closing)
+		conclude(s, f.from.name, code, reason)
+		mark(s, &f.from.closeReceived)
+	}
+	startClosing(s)
+	if errors.Is(cause, os.ErrDeadlineExceeded) {
+		reason := f.to.name + " write timeout"
+		conclude(s, gatewaySide, lossCode(f.from), reason)
+		s.leave(f.from, lossFrame(f.from, reason))
+		closeQuietly(f.to) // wakes the pump to f.from, too
+	}
+}
+
+// endOfStream follows up the end of f's source and is the last act of its pump. Where both
+// connections are being closed there is nothing left to do.
+func (s *session) endOfStream(f *flow) {
+	s.mu.Lock()
+	over := s.over
+	s.mu.Unlock()
+	if !over {
+		endStream(s, f)
+	}
+}
+
+// endStream is endOfStream for a session that is not over. A side that goes without a close frame
+// has vanished: the client is told, with a code of a gateway; the upstream sees its connection
+// close, as it would without wsfw.
+func endStream(s *session, f *flow) {
+	s.mu.Lock()
+	farewell := f.to.farewell
+	told := f.to.closeSent
+	vanished := !told && farewell == nil && !f.from.closeReceived && !s.over
+	s.mu.Unlock()
+	if vanished && f.from.name == clientSide {
+		conclude(s, clientSide, closeAbnormal, "connection lost")
+		cut(s)
+		return
+	}
+	if vanished {
+		farewell = loseUpstream(s, f)
+	}
+	startClosing(s)
+	mark(s, &f.from.ended)
+	if !told && farewell != nil {
+		lastWord(s, f, farewell)
+	}
+}
+
+// loseUpstream ends the session of an upstream that has vanished. It returns what the client is told.
+func loseUpstream(s *session, f *flow) (farewell []byte) {
+	conclude(s, upstreamSide, closeAbnormal, "connection lost")
+	closeQuietly(f.from) // what the client still says reaches nobody
+	return lossFrame(f.to, "upstream connection lost")
+}
+
+// lastWord sends a close frame at the end of f's source, unless that has left its
+// destination in the middle of a frame.
+func lastWord(s *session, f *flow, frame []byte) {
+	if f.track.left > 0 {
+		cut(s)
+		return
+	}
+	s.sendClose(f.to, frame)
+}
+
+// dismiss ends the session by close frames of ours to both sides, unless it is ending
+// already. A tunnel has no frames and is cut.
+func (s *session) dismiss(d *dismissal) {
+	if s.concludeBy(d) && s.tunnel {
+		cut(s)
+	}
+}
+
+// concludeBy gives the session d for its end; false where it has another.
+func (s *session) concludeBy(d *dismissal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing != nil || s.over || s.outcome.endedBy != "" {
+		return false
+	}
+	s.outcome = outcome{endedBy: gatewaySide, reason: d.reason}
+	setClosing(s)
+	if s.tunnel {
+		return true
+	}
+	s.outcome.code = d.toClient
+	s.waits = d.clientLast
+	if d.lost != nil {
+		d.lost.lost = true
+	}
+	s.entrust(s.client, closeFrame(d.toClient, d.reason, false))
+	s.entrust(s.upstream, closeFrame(d.toUpstream, d.reason, true))
+	return true
+}
+
+// leave gives the pump to x a close frame to send, unless x has one already.
+func (s *session) leave(x *side, frame []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entrust(x, frame)
+}
+
+// entrust is leave for whoever holds session.mu.
+func (s *session) entrust(x *side, frame []byte) {
+	if x.farewell == nil && !x.closeSent {
+		x.farewell = frame
+		_ = x.back.source.SetReadDeadline(past) // wakes the pump
+	}
+}
+
+// sendClose writes a close frame to x, which stands between two frames. The error of
+// the write is not looked at: what x has to say about it, the pump from x will read.
+func (s *session) sendClose(x *side, frame []byte) {
+	startClosing(s)
+	// The closing timer bounds the write; the rolling deadline may have been missed at rest.
+	_ = x.conn.SetWriteDeadline(time.Time{})
+	_, _ = x.conn.Write(frame)
+	mark(s, &x.closeSent)
+}
+
+// mark sets flags of sides. It closes the connection of a side that has been parted with: nothing
+// more will be said to it, and nothing more heard. So no peer has to wait for the other's answer.
+// The session ends when nothing more is expected of either side.
+func mark(s *session, flags ...*bool) {
+	s.mu.Lock()
+	for _, flag := range flags {
+		*flag = true
+	}
+	c, u, waits := s.client, s.upstream, s.waits
+	byeClient := c.closeSent && (c.closeReceived || c.lost)
+	byeUpstream := u.closeSent && (u.closeReceived || u.lost)
+	settled := (byeClient || c.ended) && (byeUpstream || u.ended)
+	s.mu.Unlock()
+	if settled {
+		cut(s)
+		return
+	}
+	if byeClient && (!waits || !closeWrite(c.conn)) {
+		closeQuietly(c)
+	}
+	if byeUpstream {
+		closeQuietly(u)
+	}
+}
+
+// conclude gives the session its outcome, unless it has one.
+func conclude(s *session, endedBy string, code int, reason string) {
+	s.mu.Lock()
+	if s.outcome.endedBy == "" {
+		s.outcome = outcome{endedBy: endedBy, code: code, reason: reason}
+	}
+	s.mu.Unlock()
+}
+
+// startClosing gives the session closeTimeout to come to its end by itself.
+func startClosing(s *session) {
+	s.mu.Lock()
+	setClosing(s)
+	s.mu.Unlock()
+}
+
+// setClosing is startClosing for whoever holds session.mu.
+func setClosing(s *session) {
+	if s.closing == nil && !s.over {
+		s.closing = closingTimer(s)
+	}
+}
+
+// closingTimer cuts the session after closeTimeout.
+func closingTimer(s *session) *time.Timer {
+	return time.AfterFunc(s.closeTimeout, func() {
+		defer recovered(s)
+		cut(s)
+	})
+}
+
+// cut closes both connections, once, and has closed them when it returns. Whoever reads
+// or writes them comes back.
+func cut(s *session) {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.cutting.Lock()
+	if !s.isCut {
+		s.isCut = true
+		closeQuietly(s.upstream)
+		closeQuietly(s.client)
+	}
+	s.cutting.Unlock()
+}
+
+// swallow, deferred, takes a panic that nobody needs to know of.
+func swallow() {
+	_ = recover()
+}
+
+// closeQuietly closes a side's connection; one that panics must not keep the other open.
+func closeQuietly(x *side) {
+	defer swallow()
+	if x.service != nil {
+		closeService(x.service)
+		return
+	}
+	_ = x.conn.Close()
+}
