@@ -206,11 +206,11 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 			left = t.left
 			passed = 0
 			for err == nil && n > 0 && n <= left && (n < room || room == largeBuffer) {
+				left -= n // for discard, too, where the write fails
 				_, failed = dst.Write(buf[:n])
 				if failed != nil {
 					break
 				}
-				left -= n
 				passed += n
 				n = 0
 				if left == 0 {

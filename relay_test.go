@@ -82,13 +82,13 @@ func TestRelayTellsOfFailedWrites(t *testing.T) {
 	cases := []struct {
 		name   string
 		sent   []byte
+		end    int // of the large frame
 		writes int // that succeed
-		passed int
 	}{
-		{"at its start", large, 0, 0},
-		{"in what is left", large, 3, 3 * 1000},
-		{"behind others", join(small, small, large), 1, 1000},
-		{"in the last piece", large[:5000], 4, 4 * 1000},
+		{"at its start", large, len(large), 0},
+		{"in what is left", large, len(large), 3},
+		{"behind others", join(small, small, large), 2*len(small) + len(large), 1},
+		{"in the last piece", large[:5000], len(large), 4},
 	}
 	for _, c := range cases {
 		destination, upstream := net.Pipe()
@@ -105,8 +105,11 @@ func TestRelayTellsOfFailedWrites(t *testing.T) {
 		if readErr, writeErr := relay(f, 0, nil); readErr != nil || !errors.Is(writeErr, io.ErrClosedPipe) {
 			t.Errorf("%s: read error %v, write error %v, want the write's", c.name, readErr, writeErr)
 		}
-		if f.bytes != int64(c.passed) {
-			t.Errorf("%s: %d bytes were counted, want %d", c.name, f.bytes, c.passed)
+		if passed := int64(c.writes * 1000); f.bytes != passed {
+			t.Errorf("%s: %d bytes were counted, want %d", c.name, f.bytes, passed)
+		}
+		if left := c.end - c.writes*1000 - 1000; f.track.left != left || f.held != 0 {
+			t.Errorf("%s: %d bytes of the frame have not been read, and %d are held, want %d and none", c.name, f.track.left, f.held, left)
 		}
 	}
 }
