@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,37 +116,6 @@ func furnish(s *session) {
 func expectPongs(f *flow) {
 	f.from.heart = newHeartbeat(f.from.name == upstreamSide)
 	f.track.token = f.from.heart.token()
-}
-
-// warm goes through what the pumps of a session do, one after the other, with one that has
-// ended already. Yaegi resolves the types of a function when it first runs, and without a
-// lock: the two pumps of the very first session would race for it.
-func warm() {
-	conn, peer := net.Pipe()
-	_ = peer.Close()
-	set := newSettings(limits{
-		pingInterval: time.Hour, pingClient: true, pongTimeout: time.Hour, maxInactivity: time.Hour, messageRate: 1, messageBurst: 1,
-	})
-	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plainText, set, func(string, error) {})
-	s.carried.Store(5)
-	carry(s, s.toUpstream) // the client has gone: this ends the session
-	carry(s, s.toClient)
-	f := s.toUpstream
-	rouse(s, f)
-	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
-	_, _ = relay(f, copy(f.buf, controlFrame(opPong, f.from.heart.payload, true)), nil)
-	_, _ = relay(f, copy(f.buf, []byte{finBit | opText, maskBit | 1, 0, 0, 0, 0, 'a'}), nil)
-	_, _ = bulk(f)
-	_, _ = spellOut(f)
-	warmTexts(f)
-	stamp(s, s.toClient, 1)
-	_ = ping(s.client)
-	beat(&metronome{due: []*session{s}})
-	onTimer(s)
-	s.dismiss(restarting)
-	s.tunnel = true
-	carry(s, s.toUpstream)
-	carry(s, s.toClient)
 }
 
 // begin has the session begin, and drained when shutdown ends. Called once. It carries what comes

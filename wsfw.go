@@ -25,9 +25,6 @@ type Middleware struct {
 	report   func(message string, cause error) // to the log
 }
 
-// warmUp is for the first New of the interpreter, which all middlewares share.
-var warmUp sync.Once
-
 // New makes the middleware called name from config. Its error names every mistake in
 // config. It never panics: a panic here would freeze Traefik's dynamic configuration.
 // Sessions do not depend on ctx, which Traefik cancels at each reload.

@@ -1,0 +1,85 @@
+package wsfw
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// warmUp is for the first New of the interpreter, which all middlewares share.
+var warmUp sync.Once
+
+// warm goes through what the pumps of a session do, one after the other, with one that has
+// ended already. Yaegi resolves the types of a function when it first runs, and without a
+// lock: the two pumps of the very first session would race for it.
+func warm() {
+	conn, peer := net.Pipe()
+	_ = peer.Close()
+	set := newSettings(limits{
+		pingInterval: time.Hour, pingClient: true, pongTimeout: time.Hour, maxInactivity: time.Hour, messageRate: 1, messageBurst: 1,
+	})
+	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plainText, set, func(string, error) {})
+	s.carried.Store(5)
+	carry(s, s.toUpstream) // the client has gone: this ends the session
+	carry(s, s.toClient)
+	f := s.toUpstream
+	rouse(s, f)
+	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
+	_, _ = relay(f, copy(f.buf, controlFrame(opPong, f.from.heart.payload, true)), nil)
+	_, _ = relay(f, copy(f.buf, []byte{finBit | opText, maskBit | 1, 0, 0, 0, 0, 'a'}), nil)
+	_, _ = bulk(f)
+	_, _ = spellOut(f)
+	warmTexts(f)
+	stamp(s, s.toClient, 1)
+	_ = ping(s.client)
+	beat(&metronome{due: []*session{s}})
+	onTimer(s)
+	s.dismiss(restarting)
+	s.tunnel = true
+	carry(s, s.toUpstream)
+	carry(s, s.toClient)
+	warmEnds(conn)
+}
+
+// warmEnds goes through the ends that sessions come to, which at a drain are many at once. conn is
+// closed at its other end.
+func warmEnds(conn net.Conn) {
+	set := newSettings(limits{closeTimeout: time.Hour, drainTimeout: time.Hour})
+	var sessions []*session
+	for i := 0; i < 5; i++ {
+		s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plain, set, func(string, error) {})
+		s.toUpstream.buf = make([]byte, smallBuffer)
+		s.toClient.buf = s.toUpstream.buf
+		s.undrain = func() bool { return true }
+		sessions = append(sessions, s)
+	}
+	warmDrain(sessions[0])
+	warmClose(sessions[1])
+	sessions[2].breach(&flow{from: sessions[2].client, to: sessions[2].upstream, track: &track{fault: errRate}})
+	sessions[3].unwritable(sessions[3].toUpstream, os.ErrDeadlineExceeded)
+	sessions[4].endOfStream(sessions[4].toClient)
+	for _, s := range sessions {
+		end(s)
+	}
+}
+
+// warmDrain has a session drained.
+func warmDrain(s *session) {
+	s.drain()
+	s.dismiss(restarting)
+	for _, f := range s.flows {
+		f.pen.Lock()
+		_ = look(s, f)
+		s.bidFarewell(f, f.to.farewell)
+		s.finish(f)
+	}
+}
+
+// warmClose has a client close a session.
+func warmClose(s *session) {
+	f := s.toUpstream
+	hasWork(s, f, copy(f.buf, controlFrame(opClose, []byte{3, 232}, true)))
+	s.passClose(f)
+	s.finish(f)
+}
