@@ -80,15 +80,19 @@ func TestRelayTellsOfFailedWrites(t *testing.T) {
 	large := frame(0x82, make([]byte, 2*largeBuffer), true)
 	small := frame(0x82, []byte("a"), true)
 	cases := []struct {
-		name   string
-		sent   []byte
-		end    int // of the large frame
-		writes int // that succeed
+		name     string
+		sent     []byte
+		chunk    int // bytes in a write
+		end      int // of the large frame
+		writes   int // that succeed
+		messages int // that have been begun by them
 	}{
-		{"at its start", large, len(large), 0},
-		{"in what is left", large, len(large), 3},
-		{"behind others", join(small, small, large), 2*len(small) + len(large), 1},
-		{"in the last piece", large[:5000], len(large), 4},
+		{"at its start", large, 1000, len(large), 0, 0},
+		{"in what is left", large, 1000, len(large), 3, 1},
+		{"behind others", join(small, small, large), 1000, 2*len(small) + len(large), 1, 3},
+		{"in the last piece", large[:5000], 1000, len(large), 4, 1},
+		{"of one message each", join(small, small, small), len(small), 0, 2, 2},
+		{"of several messages each", join(small, small, small, small, small, small), 2 * len(small), 0, 2, 4},
 	}
 	for _, c := range cases {
 		destination, upstream := net.Pipe()
@@ -98,17 +102,21 @@ func TestRelayTellsOfFailedWrites(t *testing.T) {
 			}
 			_ = upstream.Close()
 		}(c.writes)
-		source := newScript(c.sent, 1000, false)
+		source := newScript(c.sent, c.chunk, false)
 		f := newFlow(newSide(clientSide, source, nil), newSide(upstreamSide, destination, nil), plain, true)
 		f.track.bound(&limits{})
 		f.buf = make([]byte, smallBuffer)
 		if readErr, writeErr := relay(f, 0, nil); readErr != nil || !errors.Is(writeErr, io.ErrClosedPipe) {
 			t.Errorf("%s: read error %v, write error %v, want the write's", c.name, readErr, writeErr)
 		}
-		if passed := int64(c.writes * 1000); f.bytes != passed {
-			t.Errorf("%s: %d bytes were counted, want %d", c.name, f.bytes, passed)
+		if passed := int64(c.writes * c.chunk); f.bytes != passed || f.track.messages != int64(c.messages) {
+			t.Errorf("%s: %d bytes and %d messages were counted, want %d and %d", c.name, f.bytes, f.track.messages, passed, c.messages)
 		}
-		if left := c.end - c.writes*1000 - 1000; f.track.left != left || f.held != 0 {
+		left := 0
+		if c.end > 0 {
+			left = c.end - c.writes*c.chunk - c.chunk
+		}
+		if f.track.left != left || f.held != 0 {
 			t.Errorf("%s: %d bytes of the frame have not been read, and %d are held, want %d and none", c.name, f.track.left, f.held, left)
 		}
 	}
