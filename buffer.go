@@ -2,10 +2,11 @@ package wsfw
 
 import "sync"
 
-// Sizes of a direction's buffer in bytes. An idle session keeps the small one; the
-// large one is lent from a pool to a pump whose read fills the small one, and goes
-// back at the next tick. It has room for half a message of 64 KiB and its header.
+// Sizes of a direction's buffer in bytes. An idle session keeps the least, which has room for any
+// control frame. A pump at work has a small one from a pool. One whose read fills that gets a large
+// one until the next tick, which has room for half a message of 64 KiB and its header.
 const (
+	restBuffer  = 1 << 8
 	smallBuffer = 1 << 10
 	largeBuffer = 40 << 10
 
@@ -16,36 +17,50 @@ const (
 	bulkRest = 256 << 10
 )
 
-// largeBuffers holds *[]byte of largeBuffer bytes.
-var largeBuffers sync.Pool
+// Pools of *[]byte.
+var smallBuffers, largeBuffers sync.Pool
+
+// equip gives the pump of f a small buffer, for work.
+func equip(f *flow) {
+	f.small = borrow(&smallBuffers, smallBuffer)
+	copy(*f.small, f.buf)
+	f.buf = *f.small
+}
+
+// unburden gives back what equip has lent. What is held goes along: it is at most a control frame.
+func unburden(f *flow) {
+	copy(f.atRest, f.buf[:f.held])
+	f.buf = f.atRest
+	smallBuffers.Put(f.small)
+	f.small = nil
+}
 
 // grow gives f a large buffer.
 func grow(f *flow) []byte {
-	if f.lent == nil {
-		f.lent = borrow()
-		copy(*f.lent, f.buf[:f.held])
-		f.buf = *f.lent
+	if f.large == nil {
+		f.large = borrow(&largeBuffers, largeBuffer)
+		copy(*f.large, f.buf[:f.held])
+		f.buf = *f.large
 	}
 	return f.buf
 }
 
-// borrow takes a large buffer from the pool, or a new one.
-func borrow() *[]byte {
-	if pooled := largeBuffers.Get(); pooled != nil {
-		return pooled.(*[]byte)
-	}
-	fresh := make([]byte, largeBuffer)
-	return &fresh
-}
-
-// restore gives a large buffer back. What is held goes along: it is at most a
-// control frame.
+// restore gives a large buffer back.
 func restore(f *flow) {
-	if f.lent == nil {
+	if f.large == nil {
 		return
 	}
-	copy(f.small, f.buf[:f.held])
-	f.buf = f.small
-	largeBuffers.Put(f.lent)
-	f.lent = nil
+	copy(*f.small, f.buf[:f.held])
+	f.buf = *f.small
+	largeBuffers.Put(f.large)
+	f.large = nil
+}
+
+// borrow takes a buffer from a pool, or a new one of a size in bytes.
+func borrow(pool *sync.Pool, size int) *[]byte {
+	if pooled := pool.Get(); pooled != nil {
+		return pooled.(*[]byte)
+	}
+	fresh := make([]byte, size)
+	return &fresh
 }

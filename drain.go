@@ -10,49 +10,112 @@ import (
 	"time"
 )
 
-// shutdowns has a context for each server, as Traefik has one for each entry point: it ends
-// when the server is shut down. They outlive every configuration, and are never taken out,
-// for neither does a server forget the functions that it calls at its shutdown.
-//
-// Those must be compiled ones: an interpreted closure keeps the frames of all its callers, and
-// with them the request during which it was made.
-var (
-	shutdownsMu sync.Mutex // for whoever adds one
-	shutdowns   sync.Map   // from *http.Server to context.Context
-)
+// roster has the sessions of a server, for its shutdown.
+type roster struct {
+	shutdown context.Context // ends with the server
 
-// shutdownOf is the context that ends when the server is shut down by which a request has come in, whose
-// context is ctx.
-func shutdownOf(ctx context.Context) context.Context {
-	server := ctx.Value(http.ServerContextKey)
-	known, ok := shutdowns.Load(server)
-	if !ok {
-		return learnShutdown(server)
-	}
-	return known.(context.Context)
+	mu       sync.Mutex
+	sessions []*session // each at its seat
+	drained  bool       // they have been, and so is who comes now
 }
 
-// learnShutdown is shutdownOf for a server that is not known yet, or none.
-func learnShutdown(value any) context.Context {
+// rosters has one for each server, as Traefik has one for each entry point. They outlive every
+// configuration, and are never taken out, for neither does a server forget the functions that it
+// calls at its shutdown.
+var (
+	rostersMu  sync.Mutex
+	rosters    = map[*http.Server]*roster{}
+	serverless = &roster{shutdown: context.Background()} // of requests that no server has passed on
+)
+
+// newRoster makes one that is drained when shutdown ends. A variable, for an interpreted closure keeps
+// the frames of all its callers, and with them the request during which it was made.
+var newRoster = func(shutdown context.Context) *roster {
+	r := &roster{shutdown: shutdown}
+	context.AfterFunc(shutdown, func() {
+		defer swallow()
+		drainAll(r)
+	})
+	return r
+}
+
+// rosterOf is that of the server by which a request has come in, whose context is ctx.
+func rosterOf(ctx context.Context) *roster {
+	value := ctx.Value(http.ServerContextKey)
 	if value == nil {
-		return context.Background()
+		return serverless
 	}
 	server, ok := value.(*http.Server)
 	if !ok {
-		return context.Background()
+		return serverless
 	}
-	shutdownsMu.Lock()
-	defer shutdownsMu.Unlock()
-	if known, ok := shutdowns.Load(server); ok {
-		return known.(context.Context)
+	rostersMu.Lock()
+	r := rosters[server]
+	rostersMu.Unlock()
+	if r == nil {
+		return openRoster(server)
+	}
+	return r
+}
+
+// openRoster is rosterOf for a server that may not have one yet.
+func openRoster(server *http.Server) *roster {
+	rostersMu.Lock()
+	defer rostersMu.Unlock()
+	if r := rosters[server]; r != nil {
+		return r
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	server.RegisterOnShutdown(cancel)
+	server.RegisterOnShutdown(cancel) // a compiled function: see newRoster
 	if isShutDown(server) {
 		cancel() // it was too late for the other way
 	}
-	shutdowns.Store(server, ctx)
-	return ctx
+	r := newRoster(ctx)
+	rosters[server] = r
+	return r
+}
+
+// enroll has a session drained when its server is shut down, or right away where that has been already.
+func enroll(r *roster, s *session) {
+	s.roster = r
+	r.mu.Lock()
+	drained := r.drained
+	s.seat = len(r.sessions)
+	r.sessions = append(r.sessions, s)
+	r.mu.Unlock()
+	if drained {
+		s.drain()
+	}
+}
+
+// withdraw takes a session off its roster, whose last one gets its seat.
+func withdraw(s *session) {
+	r := s.roster
+	r.mu.Lock()
+	last := len(r.sessions) - 1
+	heir := r.sessions[last]
+	r.sessions[s.seat] = heir
+	heir.seat = s.seat
+	r.sessions[last] = nil
+	r.sessions = r.sessions[:last]
+	r.mu.Unlock()
+}
+
+// drainAll has all sessions of a roster drained.
+func drainAll(r *roster) {
+	r.mu.Lock()
+	r.drained = true
+	sessions := append([]*session(nil), r.sessions...)
+	r.mu.Unlock()
+	for _, s := range sessions {
+		drainOne(s)
+	}
+}
+
+// drainOne has a session drained. A panic must not keep the others from it.
+func drainOne(s *session) {
+	defer recovered(s)
+	s.drain()
 }
 
 // isShutDown asks a server whether it has been shut down. It would serve on one more

@@ -10,42 +10,42 @@ import (
 	"time"
 )
 
-func TestShutdownOf(t *testing.T) {
-	var shutdown context.Context
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { shutdown = shutdownOf(req.Context()) }))
+func TestRosterOf(t *testing.T) {
+	var r *roster
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { r = rosterOf(req.Context()) }))
 	defer server.Close()
 	for i := 0; i < 2; i++ { // being asked has not disturbed the server
-		before := shutdown
+		before := r
 		resp, err := http.Get(server.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = resp.Body.Close()
-		if i > 0 && shutdown != before {
-			t.Error("a server has two shutdowns")
+		if i > 0 && r != before {
+			t.Error("a server has two rosters")
 		}
 	}
-	if shutdown.Err() != nil {
+	if r.shutdown.Err() != nil {
 		t.Fatal("a live server has been shut down")
 	}
 	if err := server.Config.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	<-shutdown.Done()
+	<-r.shutdown.Done()
 }
 
 // A server may be shutting down when it is first heard of.
-func TestShutdownOfLate(t *testing.T) {
+func TestRosterOfLate(t *testing.T) {
 	server := &http.Server{}
 	if err := server.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	req := httptest.NewRequest(http.MethodGet, "/", nil)
-	if shutdownOf(req.Context()).Err() != nil {
+	if rosterOf(req.Context()).shutdown.Err() != nil {
 		t.Error("a request without a server came by one that has been shut down")
 	}
 	req = req.WithContext(context.WithValue(req.Context(), http.ServerContextKey, server))
-	if shutdownOf(req.Context()).Err() == nil {
+	if rosterOf(req.Context()).shutdown.Err() == nil {
 		t.Error("a server that has been shut down is taken for a live one")
 	}
 }
@@ -71,4 +71,37 @@ func TestDrainOver(t *testing.T) {
 	if s.drain(); s.draining != nil {
 		t.Error("a session that is over is going to be ended")
 	}
+}
+
+// A roster drains those that are on it at the shutdown, and who comes later.
+func TestRosterDrains(t *testing.T) {
+	shutdown, cancel := context.WithCancel(context.Background())
+	r := newRoster(shutdown)
+	var sessions []*session
+	for i := 0; i < 4; i++ {
+		s := restingSession(limits{})
+		enroll(r, s)
+		sessions = append(sessions, s)
+	}
+	gone := sessions[1]
+	withdraw(gone)
+	cancel()
+	expectDrained(t, sessions[0])
+	expectDrained(t, sessions[2])
+	expectDrained(t, sessions[3])
+	late := restingSession(limits{})
+	enroll(r, late)
+	expectDrained(t, late)
+	if gone.draining != nil || len(r.sessions) > 0 {
+		t.Errorf("%d sessions are left, and one that has gone was drained: %v", len(r.sessions), gone.draining != nil)
+	}
+}
+
+// expectDrained waits for a session to be dismissed, and ends it.
+func expectDrained(t *testing.T, s *session) {
+	t.Helper()
+	if _, err := s.client.conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a session has not been drained: %v", err)
+	}
+	end(s)
 }

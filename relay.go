@@ -39,10 +39,11 @@ type flow struct {
 	data   int64         // of those, what was no ping or pong
 	taken  int64         // of absorbed, at the last look
 
-	buf   []byte  // small, or *lent
-	small []byte  // smallBuffer bytes, for as long as the session
-	lent  *[]byte // from largeBuffers, nil while buf is small
-	held  int     // bytes at the start of buf that wait for the rest of their header or control frame
+	buf    []byte  // the largest of these:
+	atRest []byte  // restBuffer bytes, for as long as the session
+	small  *[]byte // from smallBuffers, while the pump is at work
+	large  *[]byte // from largeBuffers, nil while a small one is enough
+	held   int     // bytes at the start of buf that wait for the rest of their header or control frame
 
 	mask   int // what the MASK bit adds to the second header byte
 	header int // bytes of the shortest header

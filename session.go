@@ -1,7 +1,6 @@
 package wsfw
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -28,7 +27,8 @@ type session struct {
 
 	carried atomic.Int32  // directions that have not ended
 	ended   chan struct{} // closed when both have
-	undrain func() bool   // forgets the shutdown
+	roster  *roster       // of its server
+	seat    int           // there; guarded by roster.mu
 	cutting sync.Mutex    // for whoever closes both connections
 	isCut   bool          // they are closed; guarded by cutting
 
@@ -118,32 +118,20 @@ func expectPongs(f *flow) {
 	f.track.token = f.from.heart.token()
 }
 
-// begin has the session begin, and drained when shutdown ends. Called once. It carries what comes
-// from the upstream, in a goroutine of its own; the caller carries what comes from the client,
-// waits for ended, and calls end.
-//
-// A variable, for so the frames of the callers, with all that they did for the handshake, are not
-// kept by the session's goroutines (see newMetronome).
-var begin = func(s *session, shutdown context.Context) {
-	s.undrain = context.AfterFunc(shutdown, func() {
-		defer recovered(s)
-		s.drain()
-	})
+// begin has the session begin, and drained with those of r. Called once. The caller has both
+// directions pumped, waits for ended, and calls end.
+func begin(s *session, r *roster) {
+	enroll(r, s)
 	startTimer(s)
 	if s.pingInterval > 0 {
 		keepBeat(s)
 	}
 	s.carried.Store(int32(len(s.flows)))
-	if s.tunnel {
-		go pipe(s, s.toClient)
-	} else {
-		go pump(s, s.toClient)
-	}
 }
 
 // end stops what is left of a session whose directions have ended.
 func end(s *session) {
-	s.undrain()
+	withdraw(s)
 	if s.pingInterval > 0 {
 		leaveBeat(s)
 	}
@@ -164,17 +152,11 @@ func stopTimers(s *session) {
 	}
 }
 
-// carry takes one direction to its end. A panic in it ends the session and nothing else.
-func carry(s *session, f *flow) {
-	if s.tunnel {
-		pipe(s, f)
-	} else {
-		pump(s, f)
-	}
-}
-
-// arrive notes that a direction has come to its end; the last one ends the session.
+// arrive, deferred, ends a direction, and the session with the last one. A panic ends the session, too.
 func arrive(s *session) {
+	if r := recover(); r != nil {
+		fail(s, r)
+	}
 	if s.carried.Add(-1) == 0 {
 		close(s.ended)
 	}

@@ -2,7 +2,6 @@ package wsfw
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -125,8 +124,9 @@ func runScriptsWithin(client, upstream *script, rules *grammar, closeTimeout tim
 
 // run carries a session from its first byte to its end.
 func run(s *session) {
-	begin(s, context.Background())
-	carry(s, s.toUpstream)
+	begin(s, serverless)
+	go pump(s, s.toClient)
+	pump(s, s.toUpstream)
 	<-s.ended
 	end(s)
 }
@@ -205,8 +205,8 @@ func TestHalfClosedSideGetsTheAnswer(t *testing.T) {
 				order = []*flow{s.toClient, s.toUpstream}
 			}
 			s.carried.Store(2)
-			carry(s, order[0])
-			carry(s, order[1])
+			pump(s, order[0])
+			pump(s, order[1])
 			if want := (outcome{first, 1000, "bye"}); s.outcome != want {
 				t.Errorf("outcome %+v, want %+v", s.outcome, want)
 			}
@@ -284,16 +284,31 @@ func TestPanicInReport(t *testing.T) {
 	}
 }
 
+// A pump takes what it holds along, from rest to full flow and back.
 func TestBufferGrowsAndGoesBack(t *testing.T) {
 	f := newFlow(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plain, true)
-	f.small = make([]byte, smallBuffer)
-	f.buf = f.small
+	f.atRest = make([]byte, restBuffer)
+	f.buf = f.atRest
 	f.held = copy(f.buf, "held")
-	if grow(f); len(f.buf) != largeBuffer || string(f.buf[:f.held]) != "held" {
-		t.Fatalf("grown, the buffer has %d bytes and holds %q", len(f.buf), f.buf[:f.held])
+	steps := []struct {
+		name string
+		run  func()
+		size int
+	}{
+		{"to work", func() { equip(f) }, smallBuffer},
+		{"to full flow", func() { grow(f) }, largeBuffer},
+		{"and stays there", func() { grow(f) }, largeBuffer},
+		{"back to work", func() { restore(f) }, smallBuffer},
+		{"and stays there, too", func() { restore(f) }, smallBuffer},
+		{"back to rest", func() { unburden(f) }, restBuffer},
 	}
-	if restore(f); len(f.buf) != smallBuffer || string(f.buf[:f.held]) != "held" || f.lent != nil {
-		t.Errorf("restored, it has %d bytes and holds %q", len(f.buf), f.buf[:f.held])
+	for _, step := range steps {
+		if step.run(); len(f.buf) != step.size || string(f.buf[:f.held]) != "held" {
+			t.Errorf("%s: the buffer has %d bytes and holds %q, want %d", step.name, len(f.buf), f.buf[:f.held], step.size)
+		}
+	}
+	if f.small != nil || f.large != nil {
+		t.Error("at rest the pump keeps a buffer that has been lent to it")
 	}
 }
 

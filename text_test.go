@@ -168,8 +168,7 @@ func textFlow(rules *grammar, mask bool, l *limits, in ...[]byte) (*flow, *chunk
 	f := newFlow(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), rules, mask)
 	f.track.bound(l)
 	meter(f.track, l)
-	f.small = make([]byte, smallBuffer)
-	f.buf = f.small
+	equip(f)
 	return f, conn
 }
 

@@ -12,8 +12,6 @@ import (
 // pipe copies one direction as it comes to its end, for a tunnel: no frames, no close codes.
 // The end of a stream is passed on as such, and starts the wait for the other one.
 func pipe(s *session, f *flow) {
-	defer arrive(s)
-	defer recovered(s)
 	err := copyOn(s, f)
 	if err != nil {
 		conclude(s, failedSide(f, err), 0, "connection lost")

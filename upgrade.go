@@ -275,7 +275,9 @@ func acceptFor(key string) string {
 // replaces the response writer by one that hides the connection.
 var errNotHijackable = errors.New("a middleware before wsfw hides the connection: move wsfw before it")
 
-// takeOver takes the client's connection from the server, with what has already come.
+// takeOver takes the client's connection from the server, with what has already come. The server keeps
+// the reader that it gives away for as long as its handler runs, so that gets the least buffer: net/http's
+// is 4 KiB.
 func takeOver(rw http.ResponseWriter) (conn net.Conn, early []byte, err error) {
 	conn, buffered, err := http.NewResponseController(rw).Hijack()
 	if err != nil {
@@ -285,6 +287,7 @@ func takeOver(rw http.ResponseWriter) (conn net.Conn, early []byte, err error) {
 	if reader.Buffered() > 0 {
 		early = taken(reader)
 	}
+	*reader = *bufio.NewReaderSize(conn, 0)
 	return conn, early, nil
 }
 

@@ -1,7 +1,10 @@
 package wsfw
 
 import (
+	"bufio"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -206,5 +209,32 @@ func TestSwitchTo(t *testing.T) {
 		if got := string(client.written()); got != head+"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: x\r\n"+c.want+"\r\n" {
 			t.Errorf("%s: %q", c.connection, got)
 		}
+	}
+}
+
+// hijackable gives away conn, of which it has read through a buffer.
+type hijackable struct {
+	http.ResponseWriter
+	conn     net.Conn
+	buffered *bufio.ReadWriter
+}
+
+// Hijack implements http.Hijacker.
+func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return h.conn, h.buffered, nil }
+
+// The server keeps the reader that it gives away: it is to be small, and what it held is not to be lost.
+func TestTakeOverLeavesTheServerNoBuffer(t *testing.T) {
+	conn := newScript([]byte("early"), 100, true)
+	reader := bufio.NewReader(conn)
+	if _, err := reader.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	rw := &hijackable{httptest.NewRecorder(), conn, bufio.NewReadWriter(reader, nil)}
+	_, early, err := takeOver(rw)
+	if err != nil || string(early) != "early" {
+		t.Errorf("taken over with %q: %v", early, err)
+	}
+	if reader.Size() >= 100 {
+		t.Errorf("the server keeps a buffer of %d bytes", reader.Size())
 	}
 }

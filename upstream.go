@@ -23,7 +23,7 @@ import (
 const (
 	maxAnswerHeader   = 1 << 20
 	maxInformational  = 8
-	answerBufferBytes = 4 << 10
+	answerBufferBytes = 1 << 10
 )
 
 // upstream is how wsfw reaches the upstream of a forward. It is never changed after

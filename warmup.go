@@ -21,8 +21,8 @@ func warm() {
 	})
 	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plainText, set, func(string, error) {})
 	s.carried.Store(5)
-	carry(s, s.toUpstream) // the client has gone: this ends the session
-	carry(s, s.toClient)
+	pump(s, s.toUpstream) // the client has gone: this ends the session
+	pump(s, s.toClient)
 	f := s.toUpstream
 	rouse(s, f)
 	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
@@ -37,8 +37,8 @@ func warm() {
 	onTimer(s)
 	s.dismiss(restarting)
 	s.tunnel = true
-	carry(s, s.toUpstream)
-	carry(s, s.toClient)
+	pump(s, s.toUpstream)
+	pump(s, s.toClient)
 	warmEnds(conn)
 }
 
@@ -51,7 +51,7 @@ func warmEnds(conn net.Conn) {
 		s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plain, set, func(string, error) {})
 		s.toUpstream.buf = make([]byte, smallBuffer)
 		s.toClient.buf = s.toUpstream.buf
-		s.undrain = func() bool { return true }
+		enroll(serverless, s)
 		sessions = append(sessions, s)
 	}
 	warmDrain(sessions[0])

@@ -58,23 +58,40 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 // stack before that has a goroutine of its own: a stack that has grown is kept for as long as it
 // is in use.
 func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
-	rest, ours := below(m.settings.path, req.URL)
-	if !ours || m.settings.passOthers && !asksUpgrade(req.Header) {
+	v := visitOf(m, req)
+	if v == nil {
 		m.next.ServeHTTP(rw, req)
 		return
 	}
-	v := &visit{middleware: m, started: time.Now(), client: req.RemoteAddr}
 	defer giveBack(v)
-	receive(v, rw, req, rest)
-	if v.session != nil {
-		begin(v.session, v.shutdown)
-		carry(v.session, v.session.toUpstream)
-		<-v.session.ended
-		leave(v)
-	} else if v.takeover != nil {
+	receive(v, rw, req)
+	s := v.session
+	if s == nil {
+		depart(v, rw)
+		return
+	}
+	begin(s, v.roster)
+	go pump(s, s.toClient)
+	pump(s, s.toUpstream)
+	<-s.ended
+	leave(v)
+}
+
+// visitOf begins a client's visit; nil where the request is not wsfw's.
+func visitOf(m *Middleware, req *http.Request) *visit {
+	rest, ours := below(m.settings.path, req.URL)
+	if !ours || m.settings.passOthers && !asksUpgrade(req.Header) {
+		return nil
+	}
+	return &visit{middleware: m, started: time.Now(), client: req.RemoteAddr, rest: rest}
+}
+
+// depart ends a visit that has come to no session.
+func depart(v *visit, rw http.ResponseWriter) {
+	if v.takeover != nil {
 		finish(v.takeover)
 	} else if v.checked != nil {
-		m.next.ServeHTTP(rw, v.checked)
+		v.middleware.next.ServeHTTP(rw, v.checked)
 	}
 }
 
@@ -82,16 +99,17 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 type visit struct {
 	middleware  *Middleware
 	started     time.Time
-	shutdown    context.Context // ends with the server
-	client      string          // remote address
-	ip          string          // of that, where it has one
-	plain       bool            // it asks for the upgrade in plain words
-	agreed      bool            // the upstream agrees in plain words
-	offer       *offer          // the client's, as far as it stands
-	rules       *grammar        // of frames, after what is negotiated
-	place       *place          // of the session in the count; nil until it has one
-	upstream    string          // scheme, host and port
-	path        string          // as sent, without the query
+	roster      *roster  // of the server's sessions
+	client      string   // remote address
+	ip          string   // of that, where it has one
+	plain       bool     // it asks for the upgrade in plain words
+	agreed      bool     // the upstream agrees in plain words
+	offer       *offer   // the client's, as far as it stands
+	rules       *grammar // of frames, after what is negotiated
+	place       *place   // of the session in the count; nil until it has one
+	upstream    string   // scheme, host and port
+	path        string   // as sent, without the query
+	rest        string   // what of it lies below the middleware's
 	subprotocol string
 
 	// The connections of a session that may yet come to nothing.
@@ -103,15 +121,14 @@ type visit struct {
 	takeover *takeover // inline: has to be finished
 }
 
-// receive checks a request, and does the handshakes where there is to be a session. rest is what
-// of its path lies below the middleware's.
-func receive(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
-	await(sendOut(func() { admit(v, rw, req, rest) }))
+// receive checks a request, and does the handshakes where there is to be a session.
+func receive(v *visit, rw http.ResponseWriter, req *http.Request) {
+	await(sendOut(func() { admit(v, rw, req) }))
 }
 
 // admit is receive's errand. The functions from here to newSession are large and few, and have what is
 // seldom needed done by others: interpreted, a session's opening costs what they have in them.
-func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
+func admit(v *visit, rw http.ResponseWriter, req *http.Request) {
 	m := v.middleware
 	set := m.settings
 	refused := check(v, set, req)
@@ -120,13 +137,13 @@ func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 		return
 	}
 	ctx := req.Context()
-	v.shutdown = shutdownOf(ctx)
-	if v.shutdown.Err() != nil {
+	v.roster = rosterOf(ctx)
+	if v.roster.shutdown.Err() != nil {
 		refuseRestart.answer(rw)
 		return
 	}
-	v.path = rest
-	if rest == "" || len(set.path) > 0 {
+	v.path = v.rest
+	if v.rest == "" || len(set.path) > 0 {
 		v.path = sentPath(req.URL)
 	}
 	ip, _, _ := net.SplitHostPort(req.RemoteAddr)
@@ -141,7 +158,7 @@ func admit(v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
 		return
 	}
 	if set.forward {
-		open(ctx, v, rw, req, rest)
+		open(ctx, v, rw, req)
 	} else if set.inline {
 		between(v, rw, req)
 	} else {
@@ -196,7 +213,7 @@ func await(e *errand) {
 
 // open does both handshakes, the upstream's first, and joins the connections. There is no session
 // where it has given the client another answer than 101.
-func open(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Request, rest string) {
+func open(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Request) {
 	u := v.middleware.settings.upstream
 	e := u.endpoint
 	if u.rules != nil {
@@ -204,7 +221,7 @@ func open(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Reque
 	}
 	target, query := e.target, req.URL.RawQuery
 	if query != "" || u.appendPath {
-		full, ok := targetFor(u, e, rest, query)
+		full, ok := targetFor(u, e, v.rest, query)
 		if !ok {
 			refusePath.answer(rw)
 			return
