@@ -45,13 +45,21 @@ func grow(f *flow) []byte {
 	return f.buf
 }
 
-// restore gives a large buffer back.
+// restore gives a large buffer back, if there is one.
 func restore(f *flow) {
-	if f.large == nil {
-		return
+	if f.large != nil {
+		shrink(f)
 	}
-	copy(*f.small, f.buf[:f.held])
-	f.buf = *f.small
+}
+
+// shrink gives a large buffer back.
+func shrink(f *flow) {
+	smaller := f.atRest
+	if f.small != nil {
+		smaller = *f.small
+	}
+	copy(smaller, f.buf[:f.held])
+	f.buf = smaller
 	largeBuffers.Put(f.large)
 	f.large = nil
 }

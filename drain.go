@@ -92,12 +92,13 @@ func enroll(r *roster, s *session) {
 func withdraw(s *session) {
 	r := s.roster
 	r.mu.Lock()
-	last := len(r.sessions) - 1
-	heir := r.sessions[last]
-	r.sessions[s.seat] = heir
+	sessions := r.sessions
+	last := len(sessions) - 1
+	heir := sessions[last]
+	sessions[s.seat] = heir
 	heir.seat = s.seat
-	r.sessions[last] = nil
-	r.sessions = r.sessions[:last]
+	sessions[last] = nil
+	r.sessions = sessions[:last]
 	r.mu.Unlock()
 }
 

@@ -18,7 +18,7 @@ type outcome struct {
 // passClose passes on the close frame at which f's track has ended. The outcome is
 // concluded first, for the answer may come before the write returns. Where a close frame
 // of ours is meant for the destination, the source has answered that which it was sent.
-func (s *session) passClose(f *flow) {
+func passClose(s *session, f *flow) {
 	frame := f.track.closing
 	farewell := takeClose(s, f, frame)
 	if farewell != nil {
@@ -102,7 +102,7 @@ func (s *session) unwritable(f *flow, cause error) {
 
 // endOfStream follows up the end of f's source and is the last act of its pump. Where both
 // connections are being closed there is nothing left to do.
-func (s *session) endOfStream(f *flow) {
+func endOfStream(s *session, f *flow) {
 	s.mu.Lock()
 	over := s.over
 	s.mu.Unlock()

@@ -28,9 +28,10 @@ func pump(s *session, f *flow) {
 	}
 }
 
-// attend takes a pump from rest to work and back: n bytes have come, or the read has failed. It is
-// false at the end of the direction. The pen is free at rest, unless the destination stands
-// inside a frame. Pongs to pings of ours do not end the rest, so heartbeats cost little.
+// attend is what a pump does when its rest is over: n bytes have come, or the read has failed. It is
+// false at the end of the direction, and true when the pump is at rest again. The pen is free then,
+// unless the destination stands inside a frame. A pong to a ping of ours does not end the rest, and
+// most sessions end out of it: so neither costs much.
 func attend(s *session, f *flow, n int, err error) bool {
 	if f.track.left == 0 {
 		if n == f.header+pingSize && f.from.heart != nil && f.held == 0 && isPong(s, f, f.buf[:n]) {
@@ -38,8 +39,33 @@ func attend(s *session, f *flow, n int, err error) bool {
 		}
 		f.pen.Lock()
 	}
+	if n == 0 && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		endOfStream(s, f)
+		return false
+	}
+	if n > 0 && isClose(f, n) {
+		if s.writeTimeout > 0 {
+			rouse(s, f) // for the deadline of the write
+		}
+		passClose(s, f)
+		hearOut(s, f)
+		restore(f)
+		return false
+	}
+	return toil(s, f, n, err)
+}
+
+// toil is a pump's time at work, from the n bytes that have ended its rest, or err, on.
+func toil(s *session, f *flow, n int, err error) bool {
 	equip(f)
-	for work(s, f, n, err) && lookUp(s, f) {
+	if n > 0 {
+		rouse(s, f)
+	}
+	on := true
+	if n > 0 || err == nil {
+		on = work(s, f, n, err)
+	}
+	for on && lookUp(s, f) {
 		if f.idle {
 			unburden(f)
 			if f.track.left == 0 {
@@ -47,8 +73,7 @@ func attend(s *session, f *flow, n int, err error) bool {
 			}
 			return true
 		}
-		n = 0
-		err = nil
+		on = work(s, f, 0, nil)
 	}
 	restore(f)
 	unburden(f)
@@ -60,9 +85,9 @@ func lookUp(s *session, f *flow) bool {
 	farewell := look(s, f)
 	if farewell != nil {
 		if s.bidFarewell(f, farewell) {
-			s.discard(f)
+			discard(s, f)
 		}
-		s.endOfStream(f)
+		endOfStream(s, f)
 		return false
 	}
 	if !f.pinging {
@@ -74,56 +99,47 @@ func lookUp(s *session, f *flow) bool {
 	}
 	if err != nil {
 		s.unwritable(f, err)
-		s.finish(f)
+		hearOut(s, f)
 		return false
 	}
 	return true
 }
 
 // work passes on what comes, until the pump has to look up again. The first n bytes have been
-// read, or what there is to read has failed with err. It is false at the end of the direction.
+// read, and err with them. It is false at the end of the direction.
 func work(s *session, f *flow, n int, err error) bool {
 	var readErr, writeErr error
 	if f.finishing && f.track.spelling {
 		readErr, writeErr = spellOut(f)
 	} else if f.finishing {
 		readErr, writeErr = bulk(f)
-	} else if n == 0 && err != nil {
-		readErr = err
-	} else if n == 0 || hasWork(s, f, n) {
+	} else {
 		readErr, writeErr = relay(f, n, err)
 	}
 	if writeErr != nil {
 		s.unwritable(f, writeErr)
-		s.finish(f)
+		hearOut(s, f)
 		return false
 	}
 	if f.track.fault != nil {
 		s.breach(f)
-		s.finish(f)
+		hearOut(s, f)
 		return false
 	}
 	if f.track.closing != nil {
-		s.passClose(f)
-		s.finish(f)
+		passClose(s, f)
+		hearOut(s, f)
 		return false
 	}
 	if readErr != nil && !errors.Is(readErr, os.ErrDeadlineExceeded) {
-		s.endOfStream(f)
+		endOfStream(s, f)
 		return false
 	}
 	return true
 }
 
-// hasWork takes a pump to work for the n bytes that have ended its rest, unless they are a close
-// frame, which the track then holds.
-func hasWork(s *session, f *flow, n int) bool {
-	rouse(s, f)
-	return !isClose(f, n)
-}
-
-// isClose takes a close frame that comes by itself after a rest, as most do: without relay and
-// walk, whose many values are as much work as all else at a session's end.
+// isClose takes a close frame that comes by itself after a rest, as most do, and which the track then
+// holds: without relay and walk, whose many values are as much work as all else at a session's end.
 func isClose(f *flow, n int) bool {
 	if f.held > 0 || f.track.left > 0 || n < 2 || f.buf[0] != finBit|opClose {
 		return false
@@ -137,11 +153,15 @@ func isClose(f *flow, n int) bool {
 	return true
 }
 
-// finish is the end of a direction that may say nothing more. It drains what still comes, so
+// hearOut is the end of a direction that may say nothing more. It drains what still comes, so
 // that the close frame on the other way is not lost in a reset connection.
-func (s *session) finish(f *flow) {
-	s.discard(f)
-	s.endOfStream(f)
+func hearOut(s *session, f *flow) {
+	if f.track.closing != nil {
+		drop(f)
+	} else {
+		discard(s, f)
+	}
+	endOfStream(s, f)
 }
 
 // bidFarewell brings the frame that is being passed on to its end and sends our
@@ -178,19 +198,19 @@ func readOn(f *flow, buf []byte) (int, error) {
 // drop reads and drops what still comes behind a close frame.
 func drop(f *flow) {
 	for {
-		if n, err := readOn(f, f.buf); err != nil && n == 0 {
+		n, err := readOn(f, f.buf)
+		if err != nil && n == 0 {
 			return
+		}
+		if n == len(f.buf) {
+			_ = grow(f)
 		}
 	}
 }
 
 // discard reads and drops what still comes from a side that may say nothing more, to
 // its end of stream, and notes its close frame.
-func (s *session) discard(f *flow) {
-	if f.track.closing != nil {
-		drop(f)
-		return
-	}
+func discard(s *session, f *flow) {
 	_ = grow(f) // whoever is in full flow is to be heard out before closeTimeout
 	rest := newTrack(lax, f.track.masked)
 	rest.left = f.track.left

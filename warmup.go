@@ -26,7 +26,9 @@ func warm() {
 	f := s.toUpstream
 	rouse(s, f)
 	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
-	_, _ = relay(f, copy(f.buf, controlFrame(opPong, f.from.heart.payload, true)), nil)
+	toil(s, f, 0, os.ErrDeadlineExceeded)
+	toil(s, f, copy(f.buf, controlFrame(opPong, f.from.heart.payload, true)), nil)
+	equip(f)
 	_, _ = relay(f, copy(f.buf, []byte{finBit | opText, maskBit | 1, 0, 0, 0, 0, 'a'}), nil)
 	_, _ = bulk(f)
 	_, _ = spellOut(f)
@@ -58,7 +60,7 @@ func warmEnds(conn net.Conn) {
 	warmClose(sessions[1])
 	sessions[2].breach(&flow{from: sessions[2].client, to: sessions[2].upstream, track: &track{fault: errRate}})
 	sessions[3].unwritable(sessions[3].toUpstream, os.ErrDeadlineExceeded)
-	sessions[4].endOfStream(sessions[4].toClient)
+	endOfStream(sessions[4], sessions[4].toClient)
 	for _, s := range sessions {
 		end(s)
 	}
@@ -72,14 +74,14 @@ func warmDrain(s *session) {
 		f.pen.Lock()
 		_ = look(s, f)
 		s.bidFarewell(f, f.to.farewell)
-		s.finish(f)
+		hearOut(s, f)
 	}
 }
 
 // warmClose has a client close a session.
 func warmClose(s *session) {
 	f := s.toUpstream
-	hasWork(s, f, copy(f.buf, controlFrame(opClose, []byte{3, 232}, true)))
-	s.passClose(f)
-	s.finish(f)
+	isClose(f, copy(f.buf, controlFrame(opClose, []byte{3, 232}, true)))
+	passClose(s, f)
+	hearOut(s, f)
 }
