@@ -47,7 +47,11 @@ func attend(s *session, f *flow, n int, err error) bool {
 		if s.writeTimeout > 0 {
 			rouse(s, f) // for the deadline of the write
 		}
-		passClose(s, f)
+		if f.track.fault != nil {
+			s.breach(f)
+		} else {
+			passClose(s, f)
+		}
 		hearOut(s, f)
 		restore(f)
 		return false
@@ -138,8 +142,8 @@ func work(s *session, f *flow, n int, err error) bool {
 	return true
 }
 
-// isClose takes a close frame that comes by itself after a rest, as most do, and which the track then
-// holds: without relay and walk, whose many values are as much work as all else at a session's end.
+// isClose takes a close frame that comes by itself after a rest, as most do. The track then holds it, or
+// its fault: without relay and walk, whose many values are as much work as all else at a session's end.
 func isClose(f *flow, n int) bool {
 	if f.held > 0 || f.track.left > 0 || n < 2 || f.buf[0] != finBit|opClose {
 		return false
@@ -214,9 +218,11 @@ func discard(s *session, f *flow) {
 	_ = grow(f) // whoever is in full flow is to be heard out before closeTimeout
 	rest := newTrack(lax, f.track.masked)
 	rest.left = f.track.left
+	held := f.held
+	f.held = 0
 	for {
 		frames := rest.frames
-		pass := walk(rest, f.buf[:f.held])
+		pass := walk(rest, f.buf[:held])
 		if rest.closing != nil {
 			mark(s, &f.from.closeReceived)
 			drop(f)
@@ -225,11 +231,11 @@ func discard(s *session, f *flow) {
 		if pass > largeBuffer/2 && rest.frames-frames > int64(pass/denseFrame) {
 			time.Sleep(discardPause)
 		}
-		f.held = copy(f.buf, f.buf[pass:f.held])
-		n, err := readOn(f, f.buf[f.held:])
+		held = copy(f.buf, f.buf[pass:held])
+		n, err := readOn(f, f.buf[held:])
 		if err != nil && n == 0 {
 			return
 		}
-		f.held += n
+		held += n
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -160,6 +161,18 @@ func TestSessionOutcomes(t *testing.T) {
 			outcome{gatewaySide, 1002, "upstream: " + errHeader.reason},
 			closeFrame(1014, "upstream protocol error", false), closeFrame(1002, errHeader.reason, false),
 		},
+		{
+			"client closes with half a code", fromClient(0x88, "\x03"), nil, false, false,
+			outcome{gatewaySide, 1002, "client: " + errCode.reason},
+			closeFrame(1002, errCode.reason, false), closeFrame(1001, "client protocol error", false),
+		},
+		{
+			"upstream closes with half a code", nil,
+			[]byte{0x88, 1, 3},
+			false, false,
+			outcome{gatewaySide, 1002, "upstream: " + errCode.reason},
+			closeFrame(1014, "upstream protocol error", false), closeFrame(1002, errCode.reason, false),
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -178,6 +191,16 @@ func TestSessionOutcomes(t *testing.T) {
 				t.Error("a connection was left open")
 			}
 		})
+	}
+}
+
+// What is read of a side only to be dropped may be more than a small buffer holds.
+func TestPumpEndsWithMoreThanASmallBufferHolds(t *testing.T) {
+	said := join(fromClient(0x83, "x"), fromClient(0x82, strings.Repeat("a", 2*smallBuffer)), closeFrame(1002, "", true))
+	client, upstream := newScript(said, len(said), true), newScript(nil, 7, true)
+	s, reports := runScripts(client, upstream, plain)
+	if !s.client.closeReceived || len(reports) > 0 {
+		t.Errorf("the client's close frame was read: %v; reports %q", s.client.closeReceived, reports)
 	}
 }
 
