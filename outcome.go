@@ -20,7 +20,8 @@ type outcome struct {
 // of ours is meant for the destination, the source has answered that which it was sent.
 func passClose(s *session, f *flow) {
 	frame := f.track.closing
-	farewell := takeClose(s, f, frame)
+	code, reason := closeStatus(frame)
+	farewell := takeClose(s, f, code, reason)
 	if farewell != nil {
 		mark(s, &f.from.closeReceived)
 		s.sendClose(f.to, farewell)
@@ -38,23 +39,17 @@ func passClose(s *session, f *flow) {
 
 // takeClose starts the session's end by the close frame of f's source. Where one of ours is meant for
 // the other side, it returns that instead.
-func takeClose(s *session, f *flow, frame []byte) (farewell []byte) {
+func takeClose(s *session, f *flow, code int, reason string) (farewell []byte) {
 	s.mu.Lock()
 	farewell = f.to.farewell
 	if farewell == nil {
 		if s.outcome.endedBy == "" {
-			concludeClosed(s, f.from, frame)
+			s.outcome = outcome{endedBy: f.from.name, code: code, reason: reason}
 		}
 		setClosing(s)
 	}
 	s.mu.Unlock()
 	return farewell
-}
-
-// concludeClosed gives the session its outcome: x has closed it. Needs session.mu.
-func concludeClosed(s *session, x *side, frame []byte) {
-	code, reason := closeStatus(frame)
-	s.outcome = outcome{endedBy: x.name, code: code, reason: reason}
 }
 
 // breach answers a fault of f's source: both sides are told, each by the pump to it. But for
