@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,12 @@ const flushInterval = 100 * time.Millisecond
 // hijackBuffer is the size, in bytes, of the buffers that next gets with the connection: enough
 // for a 101, for they may stay as long as the session.
 const hijackBuffer = 512
+
+// releaseTimeout is how long the proxy may take to leave its server's connection to a session.
+const releaseTimeout = time.Second
+
+// stackBytes is enough of a stack, as text, to see who takes a connection over.
+const stackBytes = 4 << 10
 
 // takeover is the response writer that next gets for an upgrade that wsfw relays: whoever
 // takes the connection over gets the far ends of two pipes, and the session goes between
@@ -43,10 +50,12 @@ type takeover struct {
 	client  net.Conn
 	early   []byte   // what the client has sent after its request
 	service *service // nil where next has not taken the connection over
+	server  net.Conn // of the server that Traefik has chosen, where the session can go there; else nil
 	head    []byte   // next's 101, where it has written that before
 	hidden  bool     // the connection could not be had: the client has been told
 
 	chosen    atomic.Bool // the server that the session is with is known
+	latest    net.Conn    // the latest that Traefik has connected to
 	failing   bool        // next answers with an error of the server's
 	switching bool        // next has written the status 101
 	writing   sync.Mutex  // guards the client's writer
@@ -98,6 +107,7 @@ var traceOf = func(t *takeover) *httptrace.ClientTrace {
 			if t.chosen.Load() {
 				return
 			}
+			t.latest = info.Conn
 			v.upstream = "ws://" + address
 			if _, secure := info.Conn.(*tls.Conn); secure {
 				v.upstream = "wss://" + address
@@ -153,6 +163,9 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	t.chosen.Store(true)
 	if t.switching {
 		t.head = headOf(t.Header())
+	}
+	if byProxy() {
+		t.server = t.latest
 	}
 	near, far := joinService(conn)
 	t.client = conn
@@ -269,8 +282,55 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 	}
 	_, err = head.WriteTo(t.client)
 	if err == nil {
-		v.session = link(v, newSide(clientSide, t.client, t.early), serviceSide(t.service, early))
+		v.session = link(v, newSide(clientSide, t.client, t.early), upstreamOf(t, early))
 	}
+}
+
+// upstreamOf makes a side of the server's connection, or of the service where that is not to be had.
+// early is what has come after the 101.
+func upstreamOf(t *takeover, early []byte) *side {
+	if t.server == nil {
+		return serviceSide(t.service, early)
+	}
+	more, ok := release(t.server, t.service)
+	early = append(early, more...)
+	if !ok {
+		return serviceSide(t.service, early)
+	}
+	return newSide(upstreamSide, t.server, early)
+}
+
+// release has Traefik's proxy leave its server's connection to the session, which then needs none of the
+// proxy's goroutines and buffers of 32 KiB, and passes each message on once. early is what the proxy has
+// read before. It is not ok where the proxy goes on.
+//
+// All that the proxy reads from now on comes too late, but for what is buffered already. For that it
+// closes its client's connection, where it is held up until the session has ended: so Traefik still
+// counts the request, and nobody closes the server's connection.
+func release(server net.Conn, c *service) (early []byte, ok bool) {
+	_ = server.SetReadDeadline(past)
+	_ = c.reads.SetReadDeadline(time.Now().Add(releaseTimeout))
+	early, err := io.ReadAll(c.reads)
+	_ = c.reads.SetReadDeadline(time.Time{})
+	_ = server.SetReadDeadline(time.Time{})
+	if err == nil {
+		_ = c.farReads.Close() // no end of stream, which the proxy would pass on to its server
+	}
+	return early, err == nil
+}
+
+// byProxy reports whether it is Traefik's proxy that takes the connection over.
+func byProxy() bool {
+	buf := make([]byte, stackBytes)
+	return leadsToProxy(buf[:runtime.Stack(buf, false)])
+}
+
+// leadsToProxy reports whether a stack, from Hijack on, leads to net/http's proxy: its server is
+// the one that its transport has connected to last. Another plugin between it and us may have put
+// something between its connection and ours: that would be a second interpreted function.
+func leadsToProxy(stack []byte) bool {
+	ours, _, found := bytes.Cut(stack, []byte("net/http/httputil.(*ReverseProxy).handleUpgradeResponse("))
+	return found && bytes.Count(ours, []byte("yaegi/interp.genFunctionWrapper")) <= 1
 }
 
 // passNext hands next's answer other than 101 to the client, of which head has been read.

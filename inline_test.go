@@ -1,12 +1,16 @@
 package wsfw
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -132,5 +136,98 @@ func TestCloseLingersNoLonger(t *testing.T) {
 		}
 		_ = near.writes.SetWriteDeadline(time.Time{})
 		runtime.Gosched()
+	}
+}
+
+// TestProxyLeavesItsConnection has a server push with its 101, and the proxy before it leave the
+// connection: nothing is lost, nobody copies, and the proxy returns when the session has ended.
+func TestProxyLeavesItsConnection(t *testing.T) {
+	const pushed = "\x81\x04push"
+	heard := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		conn, _, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
+			acceptFor(req.Header.Get(keyHeader))+"\r\n\r\n"+pushed)
+		told, _ := io.ReadAll(conn)
+		heard <- string(told)
+	}))
+	defer server.Close()
+	target, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := newSettings(limits{})
+	set.inline = true
+	set.rules = plain
+	m := &Middleware{name: "leaving", settings: set, report: func(_ string, cause error) { t.Error(cause) }, next: httputil.NewSingleHostReverseProxy(target)}
+	left := make(chan struct{})
+	gateway := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		m.ServeHTTP(rw, req)
+		close(left)
+	}))
+	defer gateway.Close()
+	client, err := net.Dial("tcp", strings.TrimPrefix(gateway.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	reader := bufio.NewReader(client)
+	answer, err := http.ReadResponse(reader, nil)
+	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("the answer is %v (%v)", answer, err)
+	}
+	got := make([]byte, len(pushed))
+	if _, err = io.ReadFull(reader, got); err != nil || string(got) != pushed {
+		t.Errorf("the client gets %q (%v), want %q", got, err, pushed)
+	}
+	const said = "\x81\x82\x00\x00\x00\x00hi"
+	_, _ = io.WriteString(client, said)
+	for start := time.Now(); strings.Contains(allStacks(), "switchProtocolCopier"); time.Sleep(time.Millisecond) {
+		if time.Since(start) > 5*time.Second {
+			t.Fatal("the proxy still copies")
+		}
+	}
+	if !strings.Contains(allStacks(), "handleUpgradeResponse") {
+		t.Error("the proxy has returned before the session has ended")
+	}
+	_ = client.Close()
+	<-left
+	if is := <-heard; is != said {
+		t.Errorf("the server gets %q, want %q", is, said)
+	}
+}
+
+// allStacks is what all goroutines are doing.
+func allStacks() string {
+	buf := make([]byte, 1<<20)
+	return string(buf[:runtime.Stack(buf, true)])
+}
+
+// TestWhoTakesOver tells Traefik's proxy from others by its stack.
+func TestWhoTakesOver(t *testing.T) {
+	const (
+		wrapper = "github.com/traefik/yaegi/interp.genFunctionWrapper.func1.1({0x0, 0x0, 0x0})\n\t/interp/run.go:1042 +0x5d0\n"
+		proxy   = "net/http/httputil.(*ReverseProxy).handleUpgradeResponse(0xc0)\n\t/httputil/reverseproxy.go:839 +0x1\n"
+	)
+	for name, c := range map[string]struct {
+		stack string
+		want  bool
+	}{
+		"the proxy":                        {wrapper + proxy + wrapper, true},
+		"the proxy, all of it compiled":    {proxy, true},
+		"another plugin":                   {wrapper + wrapper, false},
+		"a plugin between it and us":       {wrapper + wrapper + proxy, false},
+		"what stands beyond what was read": {wrapper + proxy[:20], false},
+	} {
+		if got := leadsToProxy([]byte(c.stack)); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
 	}
 }
