@@ -6,12 +6,15 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"text/template"
 	"time"
 )
 
@@ -23,9 +26,12 @@ const lingerTimeout = time.Second
 // responseForwarding.flushInterval.
 const flushInterval = 100 * time.Millisecond
 
-// hijackBuffer is the size, in bytes, of the buffers that next gets with the connection: enough
-// for a 101, for they may stay as long as the session.
-const hijackBuffer = 512
+// Sizes, in bytes, of the buffers that next gets with the connection, and may keep for as long as the
+// session: enough to write a 101; a proxy reads past the other one.
+const (
+	hijackWriter = 512
+	hijackReader = 16
+)
 
 // releaseTimeout is how long the proxy may take to leave its server's connection to a session.
 const releaseTimeout = time.Second
@@ -40,11 +46,12 @@ type takeover struct {
 	http.ResponseWriter // the client's
 	visit               *visit
 
-	next     *errand
-	cancel   context.CancelFunc // of the request that next gets
-	returned bool               // next has, and has not panicked
+	cancel   context.CancelFunc     // of the request that next gets
+	trace    *httptrace.ClientTrace // of the same
 	settled  atomic.Bool
 	ready    chan struct{} // closed when next has taken the connection over, or returned
+	returned chan struct{} // closed when next has returned
+	panicked any           // what it has panicked with, if that is closed
 
 	// Written before ready is closed.
 	client  net.Conn
@@ -67,15 +74,16 @@ type takeover struct {
 //
 // next runs in a goroutine of its own, and the session's handler, which Traefik counts, waits.
 func between(v *visit, rw http.ResponseWriter, req *http.Request) {
-	t := &takeover{ResponseWriter: rw, visit: v, ready: make(chan struct{})}
+	t := &takeover{ResponseWriter: rw, visit: v, ready: make(chan struct{}), returned: make(chan struct{})}
 	v.takeover = t
-	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), traceOf(t)))
+	t.trace = traceOf(t)
+	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), t.trace))
 	t.cancel = cancel
 	inner := req.WithContext(ctx)
 	if v.offer.cut {
 		inner = v.offer.onto(inner)
 	}
-	t.next = callNext(t, inner)
+	callNext(t, inner)
 	<-t.ready
 	if t.service != nil {
 		joinNext(v, t, req)
@@ -92,7 +100,25 @@ func finish(t *takeover) {
 		<-t.service.flushed
 	}
 	t.cancel()
-	await(t.next)
+	<-t.returned
+	if t.panicked != nil {
+		raise(t.panicked)
+	}
+}
+
+// raise panics with what next has panicked with. Compiled code does it, for an interpreted panic has what it
+// is given wrapped, and Traefik has to know http.ErrAbortHandler again. Another plugin's is wrapped already.
+func raise(cause any) {
+	if err, ok := cause.(error); ok {
+		template.Must(nil, err)
+	}
+	if text, ok := cause.(string); ok {
+		log.New(io.Discard, "", 0).Panic(text)
+	}
+	if wrapped, ok := cause.(reflect.Value); ok {
+		cause = wrapped.Interface()
+	}
+	panic(cause)
 }
 
 // What outlives between is made in variables, for the same reason as begin is one.
@@ -116,26 +142,40 @@ var traceOf = func(t *takeover) *httptrace.ClientTrace {
 	}
 }
 
-// callNext has next answer the request.
-var callNext = func(t *takeover, req *http.Request) *errand {
-	return sendOut(func() { answer(t, req) })
+// callNext has next answer the request, in a goroutine that is little else: it stays for as long as the
+// session, on a stack that has room for all that next calls, Hijack included.
+var callNext = func(t *takeover, req *http.Request) {
+	go answer(t, req)
 }
 
 // answer has next answer the request, and the visit go on when it has.
 func answer(t *takeover, req *http.Request) {
 	defer answered(t)
 	t.visit.middleware.next.ServeHTTP(t, req)
-	t.returned = true
 }
 
 // answered, deferred, follows next's end. If next has panicked, it no longer uses a connection that
 // it has taken over; when it returns, others may.
 func answered(t *takeover) {
-	if !t.returned && t.service != nil {
-		t.service.abandon()
+	defer returned(t)
+	r := recover()
+	if r != nil {
+		t.panicked = r
+		if t.service != nil {
+			t.service.abandon()
+		}
 	}
 	settle(t)
 	finishAnswer(t)
+}
+
+// returned, deferred, ends what next's goroutine does. The client's writer may have panicked, too.
+func returned(t *takeover) {
+	r := recover()
+	if r != nil {
+		t.panicked = r
+	}
+	close(t.returned)
 }
 
 // settle lets the session begin, if there is one.
@@ -161,6 +201,8 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	t.chosen.Store(true)
+	t.trace.GetConn = nil
+	t.trace.GotConn = nil
 	if t.switching {
 		t.head = headOf(t.Header())
 	}
@@ -173,10 +215,13 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	t.service = near
 	settle(t)
 	// What these call are the pipes themselves: so no read or write of a proxy's passes through us.
-	return far, &bufio.ReadWriter{
-		Reader: bufio.NewReaderSize(far.Reader, hijackBuffer), Writer: bufio.NewWriterSize(far.Writer, hijackBuffer),
+	return connOf(far), &bufio.ReadWriter{
+		Reader: bufio.NewReaderSize(far.Reader, hijackReader), Writer: bufio.NewWriterSize(far.Writer, hijackWriter),
 	}, nil
 }
+
+// connOf is the connection as compiled code sees it, which keeps the frame that it is made in.
+var connOf = func(c *hijackedConn) net.Conn { return c }
 
 // hide tells the client that its connection could not be had. Needs t.writing.
 func (t *takeover) hide(cause error) {
@@ -360,11 +405,15 @@ type service struct {
 type hijackedConn struct {
 	io.Reader // reads
 	io.Writer // writes
+	*standIn
 
-	client        net.Conn
 	reads, writes net.Conn
 	flushed       chan struct{} // the session's end has nothing more to say
 }
+
+// standIn has the addresses of the client's connection, and nothing that hijackedConn has itself. Each
+// method of ours would keep half a KiB for as long as the session.
+type standIn struct{ net.Conn }
 
 // joinService makes both ends of a connection that stands for client's.
 func joinService(client net.Conn) (*service, *hijackedConn) {
@@ -374,7 +423,7 @@ func joinService(client net.Conn) (*service, *hijackedConn) {
 		reads: fromService, writes: toService, farReads: fromSession, farWrites: toSession, flushed: make(chan struct{}),
 	}
 	far := &hijackedConn{
-		Reader: fromSession, Writer: toSession, client: client, reads: fromSession, writes: toSession, flushed: near.flushed,
+		Reader: fromSession, Writer: toSession, standIn: &standIn{client}, reads: fromSession, writes: toSession, flushed: near.flushed,
 	}
 	return near, far
 }
@@ -435,12 +484,6 @@ func (c *hijackedConn) Close() error {
 	<-c.flushed
 	return c.reads.Close()
 }
-
-// LocalAddr implements net.Conn.
-func (c *hijackedConn) LocalAddr() net.Addr { return c.client.LocalAddr() }
-
-// RemoteAddr implements net.Conn.
-func (c *hijackedConn) RemoteAddr() net.Addr { return c.client.RemoteAddr() }
 
 // SetDeadline implements net.Conn.
 func (c *hijackedConn) SetDeadline(t time.Time) error {

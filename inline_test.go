@@ -231,3 +231,19 @@ func TestWhoTakesOver(t *testing.T) {
 		}
 	}
 }
+
+// TestRaise wants what net/http and Traefik look at to be just what next has panicked with.
+func TestRaise(t *testing.T) {
+	for _, cause := range []any{http.ErrAbortHandler, "a text"} {
+		if got := raised(cause); got != cause {
+			t.Errorf("%v (%T) is raised as %v (%T)", cause, cause, got, got)
+		}
+	}
+}
+
+// raised is what raise panics with.
+func raised(cause any) (got any) {
+	defer func() { got = recover() }()
+	raise(cause)
+	return nil
+}
