@@ -306,7 +306,7 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 	if t.head != nil {
 		source = after(t.head, source)
 	}
-	reader := bufio.NewReaderSize(io.TeeReader(source, head), answerBufferBytes)
+	reader := bufio.NewReaderSize(io.TeeReader(source, head), hijackWriter)
 	//nolint:bodyclose // the body is read from the connection, which is closed
 	answer, err := readAnswer(reader)
 	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
