@@ -36,9 +36,6 @@ const (
 // releaseTimeout is how long the proxy may take to leave its server's connection to a session.
 const releaseTimeout = time.Second
 
-// stackBytes is enough of a stack, as text, to see who takes a connection over.
-const stackBytes = 4 << 10
-
 // takeover is the response writer that next gets for an upgrade that wsfw relays: whoever
 // takes the connection over gets the far ends of two pipes, and the session goes between
 // these and the client. What next answers without that goes to the client as it is.
@@ -366,8 +363,10 @@ func release(server net.Conn, c *service) (early []byte, ok bool) {
 
 // byProxy reports whether it is Traefik's proxy that takes the connection over.
 func byProxy() bool {
-	buf := make([]byte, stackBytes)
-	return leadsToProxy(buf[:runtime.Stack(buf, false)])
+	buf := borrow(&largeBuffers, largeBuffer)
+	yes := leadsToProxy((*buf)[:runtime.Stack(*buf, false)])
+	largeBuffers.Put(buf)
+	return yes
 }
 
 // leadsToProxy reports whether a stack, from Hijack on, leads to net/http's proxy: its server is
