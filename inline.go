@@ -353,12 +353,13 @@ func release(server net.Conn, c *service) (early []byte, ok bool) {
 	_ = server.SetReadDeadline(past)
 	_ = c.reads.SetReadDeadline(time.Now().Add(releaseTimeout))
 	early, err := io.ReadAll(c.reads)
-	_ = c.reads.SetReadDeadline(time.Time{})
 	_ = server.SetReadDeadline(time.Time{})
-	if err == nil {
-		_ = c.farReads.Close() // no end of stream, which the proxy would pass on to its server
+	if err != nil {
+		_ = c.reads.SetReadDeadline(time.Time{})
+		return early, false
 	}
-	return early, err == nil
+	_ = c.farReads.Close() // no end of stream, which the proxy would pass on to its server
+	return early, true
 }
 
 // byProxy reports whether it is Traefik's proxy that takes the connection over.
