@@ -97,6 +97,35 @@ func TestRosterDrains(t *testing.T) {
 	}
 }
 
+// A client's connection is open until its session's record is written: with the last of them the
+// process ends. Here neither end answers, and one stands inside a frame.
+func TestDrainedClientIsClosedLast(t *testing.T) {
+	half := frame(0x82, make([]byte, 3*smallBuffer), true)
+	for name, said := range map[string][]byte{"at rest": nil, "inside a frame": half[:2*smallBuffer]} {
+		client, upstream := newScript(said, smallBuffer, true), newScript(nil, 1, true)
+		set := newSettings(limits{closeTimeout: 20 * time.Millisecond, writeTimeout: time.Minute})
+		v := &visit{session: newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, set, nil)}
+		shutdown, cancel := context.WithCancel(context.Background())
+		r := newRoster(shutdown)
+		begin(v.session, r)
+		go pump(v.session, v.session.toClient)
+		cancel()
+		pump(v.session, v.session.toUpstream)
+		<-v.session.ended
+		end(v.session)
+		if client.closed > 0 || upstream.closed == 0 {
+			t.Errorf("%s: before the record the client is closed %d times, and the upstream %d times", name, client.closed, upstream.closed)
+		}
+		giveBack(v)
+		if client.closed == 0 {
+			t.Errorf("%s: the client's connection is left open", name)
+		}
+		if want := (outcome{gatewaySide, closeRestart, restarting.reason}); v.session.outcome != want {
+			t.Errorf("%s: outcome %+v, want %+v", name, v.session.outcome, want)
+		}
+	}
+}
+
 // expectDrained waits for a session to be dismissed, and ends it.
 func expectDrained(t *testing.T, s *session) {
 	t.Helper()

@@ -139,6 +139,10 @@ var traceOf = func(t *takeover) *httptrace.ClientTrace {
 	}
 }
 
+// untraced is what a trace tells when the session's server is known. It is not nil, for whoever connects
+// by the same request then may have looked already.
+var untraced = &httptrace.ClientTrace{GetConn: func(string) {}, GotConn: func(httptrace.GotConnInfo) {}}
+
 // callNext has next answer the request, in a goroutine that is little else: it stays for as long as the
 // session, on a stack that has room for all that next calls, Hijack included.
 var callNext = func(t *takeover, req *http.Request) {
@@ -198,8 +202,8 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	t.chosen.Store(true)
-	t.trace.GetConn = nil
-	t.trace.GotConn = nil
+	t.trace.GetConn = untraced.GetConn
+	t.trace.GotConn = untraced.GotConn
 	if t.switching {
 		t.head = headOf(t.Header())
 	}

@@ -87,7 +87,7 @@ func (s *session) unwritable(f *flow, cause error) {
 		mark(s, &f.from.closeReceived)
 	}
 	startClosing(s)
-	if errors.Is(cause, os.ErrDeadlineExceeded) {
+	if errors.Is(cause, os.ErrDeadlineExceeded) && !isOver(s) {
 		reason := f.to.name + " write timeout"
 		conclude(s, gatewaySide, lossCode(f.from), reason)
 		s.leave(f.from, lossFrame(f.from, reason))
@@ -196,10 +196,19 @@ func (s *session) entrust(x *side, frame []byte) {
 // the write is not looked at: what x has to say about it, the pump from x will read.
 func (s *session) sendClose(x *side, frame []byte) {
 	startClosing(s)
-	// The closing timer bounds the write; the rolling deadline may have been missed at rest.
-	_ = x.conn.SetWriteDeadline(time.Time{})
+	unhurry(s, x)
 	_, _ = x.conn.Write(frame)
 	mark(s, &x.closeSent)
+}
+
+// unhurry takes the deadline off what is written to x, unless the session is over: the closing timer
+// bounds it, and a rolling deadline may have been missed at rest.
+func unhurry(s *session, x *side) {
+	s.mu.Lock()
+	if !s.over {
+		_ = x.conn.SetWriteDeadline(time.Time{})
+	}
+	s.mu.Unlock()
 }
 
 // mark sets flags of sides. It closes the connection of a side that has been parted with: nothing
@@ -259,18 +268,38 @@ func closingTimer(s *session) *time.Timer {
 }
 
 // cut closes both connections, once, and has closed them when it returns. Whoever reads
-// or writes them comes back.
+// or writes them comes back. A client's that is to be closed last is left to giveBack.
 func cut(s *session) {
 	s.mu.Lock()
 	s.over = true
+	waits := s.waits
 	s.mu.Unlock()
 	s.cutting.Lock()
 	if !s.isCut {
 		s.isCut = true
 		closeQuietly(s.upstream)
-		closeQuietly(s.client)
+		if waits {
+			silenceQuietly(s.client)
+		} else {
+			closeQuietly(s.client)
+		}
 	}
 	s.cutting.Unlock()
+}
+
+// silenceQuietly has nobody read or write a side's connection any more. From here on no deadline of it
+// is moved: see over.
+func silenceQuietly(x *side) {
+	defer swallow()
+	_ = x.conn.SetDeadline(past)
+}
+
+// isOver tells whether both connections are closed, or about to be.
+func isOver(s *session) bool {
+	s.mu.Lock()
+	over := s.over
+	s.mu.Unlock()
+	return over
 }
 
 // swallow, deferred, takes a panic that nobody needs to know of.

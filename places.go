@@ -73,6 +73,8 @@ func giveBack(v *visit) {
 	}
 	if v.session == nil {
 		hangUp(v)
+	} else if v.session.waits {
+		closeQuietly(v.session.client)
 	}
 }
 

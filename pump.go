@@ -39,7 +39,7 @@ func attend(s *session, f *flow, n int, err error) bool {
 		}
 		f.pen.Lock()
 	}
-	if n == 0 && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if n == 0 && err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || isOver(s)) {
 		endOfStream(s, f)
 		return false
 	}
@@ -99,7 +99,7 @@ func lookUp(s *session, f *flow) bool {
 	}
 	err := ping(f.to)
 	if f.idle {
-		_ = f.to.conn.SetWriteDeadline(time.Time{})
+		unhurry(s, f.to)
 	}
 	if err != nil {
 		s.unwritable(f, err)
@@ -161,7 +161,7 @@ func isClose(f *flow, n int) bool {
 // that the close frame on the other way is not lost in a reset connection.
 func hearOut(s *session, f *flow) {
 	if f.track.closing != nil {
-		drop(f)
+		drop(s, f)
 	} else {
 		discard(s, f)
 	}
@@ -171,38 +171,46 @@ func hearOut(s *session, f *flow) {
 // bidFarewell brings the frame that is being passed on to its end and sends our
 // close frame after it. It is false where the stream ended inside the frame.
 func (s *session) bidFarewell(f *flow, farewell []byte) bool {
-	// The closing timer bounds these writes; the rolling deadline no longer rolls.
-	_ = f.to.conn.SetWriteDeadline(time.Time{})
+	unhurry(s, f.to)
 	for f.track.left > 0 {
 		readErr, writeErr := bulk(f)
 		if writeErr != nil {
 			s.unwritable(f, writeErr)
 			return true
 		}
-		if readErr != nil && !errors.Is(readErr, os.ErrDeadlineExceeded) {
+		if readErr != nil && (!errors.Is(readErr, os.ErrDeadlineExceeded) || !sleepOn(s, f)) {
 			return false
 		}
-		_ = f.from.source.SetReadDeadline(time.Time{}) // there is nothing more to look for
 	}
 	s.sendClose(f.to, farewell)
 	return true
 }
 
 // readOn reads from f's source and is not woken: there is nothing more to look for.
-func readOn(f *flow, buf []byte) (int, error) {
+func readOn(s *session, f *flow, buf []byte) (int, error) {
 	for {
 		n, err := f.from.reader.Read(buf)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !sleepOn(s, f) {
 			return n, err
 		}
-		_ = f.from.source.SetReadDeadline(time.Time{})
 	}
 }
 
+// sleepOn undoes that a pump was woken. It is false where the session is over.
+func sleepOn(s *session, f *flow) bool {
+	s.mu.Lock()
+	over := s.over
+	if !over {
+		_ = f.from.source.SetReadDeadline(time.Time{})
+	}
+	s.mu.Unlock()
+	return !over
+}
+
 // drop reads and drops what still comes behind a close frame.
-func drop(f *flow) {
+func drop(s *session, f *flow) {
 	for {
-		n, err := readOn(f, f.buf)
+		n, err := readOn(s, f, f.buf)
 		if err != nil && n == 0 {
 			return
 		}
@@ -225,14 +233,14 @@ func discard(s *session, f *flow) {
 		pass := walk(rest, f.buf[:held])
 		if rest.closing != nil {
 			mark(s, &f.from.closeReceived)
-			drop(f)
+			drop(s, f)
 			return
 		}
 		if pass > largeBuffer/2 && rest.frames-frames > int64(pass/denseFrame) {
 			time.Sleep(discardPause)
 		}
 		held = copy(f.buf, f.buf[pass:held])
-		n, err := readOn(f, f.buf[held:])
+		n, err := readOn(s, f, f.buf[held:])
 		if err != nil && n == 0 {
 			return
 		}

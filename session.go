@@ -40,7 +40,7 @@ type session struct {
 	over     bool          // both connections are closed, or about to be
 	closing  *time.Timer   // cuts the session when closing takes too long; nil until it closes
 	draining *time.Timer   // ends the session in its turn at a shutdown
-	waits    bool          // the client's connection is only half closed until the upstream is done with
+	waits    bool          // the client's connection is closed last: after the upstream's, and when the record is written
 	outcome  outcome       // the first reason to end, which stays
 }
 

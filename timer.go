@@ -10,7 +10,7 @@ type dismissal struct {
 	reason               string
 	toClient, toUpstream int
 	lost                 *side // that no answer is waited for, or nil
-	clientLast           bool  // the client's connection is only half closed until the upstream is done with
+	clientLast           bool  // the client's connection is closed last: Traefik exits when there are no more of them
 }
 
 var (
@@ -216,6 +216,9 @@ func takeDue(s *session, f *flow, now time.Duration) {
 // rest has none, but for a ping that it has to send. Needs session.mu, which is also held by
 // whoever wakes the pump: so no wake is lost.
 func schedule(s *session, f *flow, now time.Duration) {
+	if s.over {
+		return
+	}
 	var reads, writes time.Time
 	if !f.idle {
 		reads = s.started.Add(now + s.tick)

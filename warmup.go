@@ -57,6 +57,8 @@ func warmEnds(conn net.Conn) {
 		sessions = append(sessions, s)
 	}
 	warmDrain(sessions[0])
+	sleepOn(sessions[0], sessions[0].toClient)
+	isOver(sessions[0])
 	warmClose(sessions[1])
 	sessions[2].breach(&flow{from: sessions[2].client, to: sessions[2].upstream, track: &track{fault: errRate}})
 	sessions[3].unwritable(sessions[3].toUpstream, os.ErrDeadlineExceeded)
