@@ -11,16 +11,11 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"reflect"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"text/template"
 	"time"
 )
-
-// lingerTimeout is how long a service that has lost its session may go on with what it still
-// has to send upstream.
-const lingerTimeout = time.Second
 
 // flushInterval is how long a part of next's own answer may wait for more: Traefik's own
 // responseForwarding.flushInterval.
@@ -32,9 +27,6 @@ const (
 	hijackWriter = 512
 	hijackReader = 16
 )
-
-// releaseTimeout is how long the proxy may take to leave its server's connection to a session.
-const releaseTimeout = time.Second
 
 // takeover is the response writer that next gets for an upgrade that wsfw relays: whoever
 // takes the connection over gets the far ends of two pipes, and the session goes between
@@ -332,56 +324,6 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 	}
 }
 
-// upstreamOf makes a side of the server's connection, or of the service where that is not to be had.
-// early is what has come after the 101.
-func upstreamOf(t *takeover, early []byte) *side {
-	if t.server == nil {
-		return serviceSide(t.service, early)
-	}
-	more, ok := release(t.server, t.service)
-	early = append(early, more...)
-	if !ok {
-		return serviceSide(t.service, early)
-	}
-	return newSide(upstreamSide, t.server, early)
-}
-
-// release has Traefik's proxy leave its server's connection to the session, which then needs none of the
-// proxy's goroutines and buffers of 32 KiB, and passes each message on once. early is what the proxy has
-// read before. It is not ok where the proxy goes on.
-//
-// All that the proxy reads from now on comes too late, but for what is buffered already. For that it
-// closes its client's connection, where it is held up until the session has ended: so Traefik still
-// counts the request, and nobody closes the server's connection.
-func release(server net.Conn, c *service) (early []byte, ok bool) {
-	_ = server.SetReadDeadline(past)
-	_ = c.reads.SetReadDeadline(time.Now().Add(releaseTimeout))
-	early, err := io.ReadAll(c.reads)
-	_ = server.SetReadDeadline(time.Time{})
-	if err != nil {
-		_ = c.reads.SetReadDeadline(time.Time{})
-		return early, false
-	}
-	_ = c.farReads.Close() // no end of stream, which the proxy would pass on to its server
-	return early, true
-}
-
-// byProxy reports whether it is Traefik's proxy that takes the connection over.
-func byProxy() bool {
-	buf := borrow(&largeBuffers, largeBuffer)
-	yes := leadsToProxy((*buf)[:runtime.Stack(*buf, false)])
-	largeBuffers.Put(buf)
-	return yes
-}
-
-// leadsToProxy reports whether a stack, from Hijack on, leads to net/http's proxy: its server is
-// the one that its transport has connected to last. Another plugin between it and us may have put
-// something between its connection and ours: that would be a second interpreted function.
-func leadsToProxy(stack []byte) bool {
-	ours, _, found := bytes.Cut(stack, []byte("net/http/httputil.(*ReverseProxy).handleUpgradeResponse("))
-	return found && bytes.Count(ours, []byte("yaegi/interp.genFunctionWrapper")) <= 1
-}
-
 // passNext hands next's answer other than 101 to the client, of which head has been read.
 func passNext(t *takeover, head io.Reader) {
 	_, _ = io.Copy(t.client, io.MultiReader(head, t.service.reads))
@@ -392,111 +334,3 @@ func failNext(v *visit, t *takeover, cause error) {
 	v.reportUpstream(cause)
 	_, _ = t.client.Write(refuseGateway.response())
 }
-
-// service is the session's end of the connection to Traefik's service. What the service writes
-// comes out of one pipe, and what is written to it goes into another: either direction can end
-// by itself.
-type service struct {
-	reads, writes       net.Conn
-	farReads, farWrites net.Conn // the service's ends of the same
-	closing             atomic.Bool
-	flushed             chan struct{} // closed when the service has passed on all that it was given
-}
-
-// hijackedConn is the service's end, which it takes for the client's connection. Reader and
-// Writer are embedded, for so compiled code calls theirs: a method of ours would cost each
-// message some 15 µs.
-type hijackedConn struct {
-	io.Reader // reads
-	io.Writer // writes
-	*standIn
-
-	reads, writes net.Conn
-	flushed       chan struct{} // the session's end has nothing more to say
-}
-
-// standIn has the addresses of the client's connection, and nothing that hijackedConn has itself. Each
-// method of ours would keep half a KiB for as long as the session.
-type standIn struct{ net.Conn }
-
-// joinService makes both ends of a connection that stands for client's.
-func joinService(client net.Conn) (*service, *hijackedConn) {
-	fromService, toSession := net.Pipe()
-	fromSession, toService := net.Pipe()
-	near := &service{
-		reads: fromService, writes: toService, farReads: fromSession, farWrites: toSession, flushed: make(chan struct{}),
-	}
-	far := &hijackedConn{
-		Reader: fromSession, Writer: toSession, standIn: &standIn{client}, reads: fromSession, writes: toSession, flushed: near.flushed,
-	}
-	return near, far
-}
-
-// serviceSide makes a side of the service.
-func serviceSide(c *service, early []byte) *side {
-	x := newSide(upstreamSide, c.writes, nil)
-	x.source = c.reads
-	x.reader = c.reads
-	if len(early) > 0 {
-		x.reader = after(early, c.reads)
-	}
-	x.service = c
-	return x
-}
-
-// closeService closes the session's end. It does not wait for the service.
-func closeService(c *service) {
-	if c.closing.CompareAndSwap(false, true) {
-		_ = c.reads.Close()
-		_ = c.writes.SetWriteDeadline(past)
-		go flush(c)
-	}
-}
-
-// abandon closes the service's end for it.
-func (c *service) abandon() {
-	_ = c.farWrites.Close()
-	_ = c.farReads.Close()
-}
-
-// flush ends what the service reads once it has passed on what it was given: an empty write
-// comes back when it is there to read more.
-func flush(c *service) {
-	defer flushed(c)
-	// Not a deadline, which a pump that is about to write would undo.
-	late := time.AfterFunc(lingerTimeout, func() {
-		defer func() { _ = recover() }()
-		_ = c.writes.Close()
-	})
-	_ = c.writes.SetWriteDeadline(time.Time{})
-	_, _ = c.writes.Write(nil)
-	_ = c.writes.Close()
-	late.Stop()
-}
-
-// flushed, deferred, lets the service go.
-func flushed(c *service) {
-	_ = recover()
-	close(c.flushed)
-}
-
-// Close implements net.Conn. A proxy closes its client's connection when its upstream has
-// nothing more to say, and the upstream's right after that. So this comes back only when there
-// is nothing more to be said to the upstream either, such as the answer to its close frame.
-func (c *hijackedConn) Close() error {
-	_ = c.writes.Close()
-	<-c.flushed
-	return c.reads.Close()
-}
-
-// SetDeadline implements net.Conn.
-func (c *hijackedConn) SetDeadline(t time.Time) error {
-	_ = c.reads.SetReadDeadline(t)
-	return c.writes.SetWriteDeadline(t)
-}
-
-// SetReadDeadline implements net.Conn.
-func (c *hijackedConn) SetReadDeadline(t time.Time) error { return c.reads.SetReadDeadline(t) }
-
-// SetWriteDeadline implements net.Conn.
-func (c *hijackedConn) SetWriteDeadline(t time.Time) error { return c.writes.SetWriteDeadline(t) }
