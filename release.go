@@ -2,9 +2,11 @@ package wsfw
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -45,8 +47,29 @@ func release(server net.Conn, c *service) (early []byte, ok bool) {
 	return early, true
 }
 
+// mostFrames is how many frames of a stack there are to be seen: runtime.Stack tells no more than 100.
+const mostFrames = 128
+
+// takers has, by the return addresses of a stack, whether that is the proxy's: from string to bool. There
+// are as many as there are ways through the middlewares behind wsfw. To read a stack as text takes as long
+// as a tenth of a handshake.
+var takers sync.Map
+
 // byProxy reports whether it is Traefik's proxy that takes the connection over.
 func byProxy() bool {
+	frames := make([]uintptr, mostFrames)
+	way := fmt.Sprint(frames[:runtime.Callers(0, frames)])
+	known, ok := takers.Load(way)
+	if ok {
+		return known.(bool)
+	}
+	yes := readStack()
+	takers.Store(way, yes)
+	return yes
+}
+
+// readStack is byProxy for a stack that has not been seen before.
+func readStack() bool {
 	buf := borrow(&largeBuffers, largeBuffer)
 	yes := leadsToProxy((*buf)[:runtime.Stack(*buf, false)])
 	largeBuffers.Put(buf)

@@ -22,26 +22,32 @@ func TestInlineLeavesNothingToCopy(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
 		gateway := e.Start(t, engine.Setup{Config: relayed, Next: "http://" + server.addr, Dedicated: true})
-		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1")+clientSays)
-		upstream, head := server.request(t)
-		upstream.send(t, head.switching()+serverSays)
-		client.answer(t)
-		client.expect(t, serverSays)
-		await(t, 5*time.Second, func() string {
-			for _, stack := range goroutines(t, gateway) {
-				if strings.Contains(stack, "httputil.switchProtocolCopier") {
-					return "the proxy copies:\n" + stack
-				}
-			}
-			return ""
-		})
-		upstream.send(t, serverSays)
-		client.expect(t, serverSays)
-		client.Close()
-		if record := gateway.WaitRecord(t); record["endedBy"] != "client" || record["upstream"] != server.endpoint() {
-			t.Errorf("the record is %v", record)
+		for range 2 { // what is known of the first serves the second
+			leavesNothingToCopy(t, gateway, server)
 		}
 	})
+}
+
+func leavesNothingToCopy(t *testing.T, gateway *engine.Gateway, server *peerUpstream) {
+	client := peerDial(t, gateway, upgrade("GET / HTTP/1.1")+clientSays)
+	upstream, head := server.request(t)
+	upstream.send(t, head.switching()+serverSays)
+	client.answer(t)
+	client.expect(t, serverSays)
+	await(t, 5*time.Second, func() string {
+		for _, stack := range goroutines(t, gateway) {
+			if strings.Contains(stack, "httputil.switchProtocolCopier") {
+				return "the proxy copies:\n" + stack
+			}
+		}
+		return ""
+	})
+	upstream.send(t, serverSays)
+	client.expect(t, serverSays)
+	client.Close()
+	if record := gateway.WaitRecord(t); record["endedBy"] != "client" || record["upstream"] != server.endpoint() {
+		t.Errorf("the record is %v", record)
+	}
 }
 
 // TestInlineServerGoesAtOnce has a server say all that it has to say together with its 101, and go: nothing of it is
@@ -115,13 +121,15 @@ func TestInlineBehindPlugin(t *testing.T) {
 				After:   []map[string]any{{"plugin": object{"shouting": object{}}}},
 			},
 		})
-		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
-		upstream, head := server.request(t)
-		upstream.send(t, head.switching())
-		client.answer(t)
-		for range 3 {
-			upstream.send(t, serverSays)
-			client.expect(t, strings.ReplaceAll(serverSays, "server", "SERVER"))
+		for range 2 {
+			client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
+			upstream, head := server.request(t)
+			upstream.send(t, head.switching())
+			client.answer(t)
+			for range 3 {
+				upstream.send(t, serverSays)
+				client.expect(t, strings.ReplaceAll(serverSays, "server", "SERVER"))
+			}
 		}
 	})
 }
