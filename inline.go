@@ -110,7 +110,7 @@ func raise(cause any) {
 	panic(cause)
 }
 
-// What outlives between is made in variables, for the same reason as begin is one.
+// What outlives between is made in variables, for the same reason as newRoster is one.
 
 // traceOf has the visit know the server that Traefik has chosen: the last one that it has
 // connected to before the connection is taken over. Later ones are those of mirrors.
