@@ -189,10 +189,13 @@ func TestProxyLeavesItsConnection(t *testing.T) {
 	}
 	const said = "\x81\x82\x00\x00\x00\x00hi"
 	_, _ = io.WriteString(client, said)
-	for start := time.Now(); strings.Contains(allStacks(), "switchProtocolCopier"); time.Sleep(time.Millisecond) {
-		if time.Since(start) > 5*time.Second {
+	ticker := time.NewTicker(time.Millisecond) // nothing announces the end of the proxy's goroutines
+	defer ticker.Stop()
+	for deadline := time.Now().Add(5 * time.Second); strings.Contains(allStacks(), "switchProtocolCopier"); {
+		if time.Now().After(deadline) {
 			t.Fatal("the proxy still copies")
 		}
+		<-ticker.C
 	}
 	if !strings.Contains(allStacks(), "handleUpgradeResponse") {
 		t.Error("the proxy has returned before the session has ended")
