@@ -1,7 +1,12 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +74,38 @@ func TestInlineServerGoesAtOnce(t *testing.T) {
 			if told := fmt.Sprint(record["endedBy"], record["code"]); told != "upstream1001" {
 				t.Fatalf("session %d: the record is %v", i, record)
 			}
+		}
+	})
+}
+
+// stubborn is a server's connection whose reader cannot be woken.
+type stubborn struct{ net.Conn }
+
+func (stubborn) SetReadDeadline(time.Time) error { return nil }
+
+// TestInlineProxyStays has a proxy that does not leave its server's connection: sessions go through it, and nothing that
+// was said meanwhile is lost.
+func TestInlineProxyStays(t *testing.T) {
+	eachInProcess(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: server.addr})
+		proxy.Transport = &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return stubborn{conn}, err
+		}}
+		gateway := e.Start(t, engine.Setup{Config: relayed, Service: proxy})
+		client := peerDial(t, gateway, upgrade("GET / HTTP/1.1")+clientSays)
+		upstream, head := server.request(t)
+		upstream.send(t, head.switching()+serverSays)
+		client.answer(t)
+		upstream.send(t, serverSays)
+		client.expect(t, serverSays+serverSays)
+		upstream.send(t, serverLeaves)
+		client.expect(t, serverLeaves)
+		client.Close()
+		upstream.Close()
+		if record := gateway.WaitRecord(t); record["endedBy"] != "upstream" {
+			t.Errorf("the record is %v", record)
 		}
 	})
 }
