@@ -6,7 +6,7 @@ import "sync"
 // control frame. A pump at work has a small one from a pool. One whose read fills that gets a large
 // one until the next tick, which has room for half a message of 64 KiB and its header.
 const (
-	restBuffer  = 1 << 8
+	restBuffer  = 144
 	smallBuffer = 1 << 10
 	largeBuffer = 40 << 10
 

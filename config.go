@@ -99,6 +99,7 @@ func CreateConfig() *Config {
 type settings struct {
 	path          []string // decoded segments; none is every path
 	passOthers    bool     // requests that ask for no upgrade go to next
+	selective     bool     // not all requests are ours: for one of these two reasons
 	origins       []originRule
 	protocols     []string
 	noCompression bool
@@ -152,6 +153,7 @@ func parse(c *Config) (*settings, error) {
 		forward:       c.UpstreamEndpoint != "",
 		tunnel:        c.Tunnel,
 	}
+	s.selective = s.passOthers || len(s.path) > 0
 	s.bound(m.limits(c))
 	validate := m.oneOf("validate", c.Validate, "frames", "utf8", "off")
 	s.checkText = validate == "utf8"

@@ -75,19 +75,6 @@ func openRoster(server *http.Server) *roster {
 	return r
 }
 
-// enroll has a session drained when its server is shut down, or right away where that has been already.
-func enroll(r *roster, s *session) {
-	s.roster = r
-	r.mu.Lock()
-	drained := r.drained
-	s.seat = len(r.sessions)
-	r.sessions = append(r.sessions, s)
-	r.mu.Unlock()
-	if drained {
-		s.drain()
-	}
-}
-
 // withdraw takes a session off its roster, whose last one gets its seat.
 func withdraw(s *session) {
 	r := s.roster

@@ -80,7 +80,7 @@ func TestRosterDrains(t *testing.T) {
 	var sessions []*session
 	for i := 0; i < 4; i++ {
 		s := restingSession(limits{})
-		enroll(r, s)
+		begin(s, r)
 		sessions = append(sessions, s)
 	}
 	gone := sessions[1]
@@ -90,7 +90,7 @@ func TestRosterDrains(t *testing.T) {
 	expectDrained(t, sessions[2])
 	expectDrained(t, sessions[3])
 	late := restingSession(limits{})
-	enroll(r, late)
+	begin(late, r)
 	expectDrained(t, late)
 	if gone.draining != nil || len(r.sessions) > 0 {
 		t.Errorf("%d sessions are left, and one that has gone was drained: %v", len(r.sessions), gone.draining != nil)
@@ -104,7 +104,7 @@ func TestDrainedClientIsClosedLast(t *testing.T) {
 	for name, said := range map[string][]byte{"at rest": nil, "inside a frame": half[:2*smallBuffer]} {
 		client, upstream := newScript(said, smallBuffer, true), newScript(nil, 1, true)
 		set := newSettings(limits{closeTimeout: 20 * time.Millisecond, writeTimeout: time.Minute})
-		v := &visit{session: newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, set, nil)}
+		v := &visit{session: newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain, set, nil)}
 		shutdown, cancel := context.WithCancel(context.Background())
 		r := newRoster(shutdown)
 		begin(v.session, r)

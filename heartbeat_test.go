@@ -90,7 +90,7 @@ func TestLatestPong(t *testing.T) {
 }
 
 func TestTokensDiffer(t *testing.T) {
-	s := newSession(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plain, newSettings(limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true}), nil)
+	s := newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, newSettings(limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true}), nil)
 	client, upstream := s.client.heart.token(), s.upstream.heart.token()
 	if len(client) != tokenSize || bytes.Equal(client, upstream) {
 		t.Errorf("tokens %x and %x", client, upstream)
@@ -125,7 +125,7 @@ func TestWalkEndsBeforeOurPong(t *testing.T) {
 }
 
 func TestAbsorb(t *testing.T) {
-	s := newSession(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plain, newSettings(limits{pingInterval: time.Minute, pingClient: true}), nil)
+	s := newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, newSettings(limits{pingInterval: time.Minute, pingClient: true}), nil)
 	f := s.toUpstream
 	pong := controlFrame(opPong, f.from.heart.payload, true)
 	f.buf = join([]byte("before"), pong, []byte("after"))

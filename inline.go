@@ -44,11 +44,11 @@ type takeover struct {
 
 	// Written before ready is closed.
 	client  net.Conn
-	early   []byte   // what the client has sent after its request
-	service *service // nil where next has not taken the connection over
-	server  net.Conn // of the server that Traefik has chosen, where the session can go there; else nil
-	head    []byte   // next's 101, where it has written that before
-	hidden  bool     // the connection could not be had: the client has been told
+	source  io.Reader // the same, to be read
+	service *service  // nil where next has not taken the connection over
+	server  net.Conn  // of the server that Traefik has chosen, where the session can go there; else nil
+	head    []byte    // next's 101, where it has written that before
+	hidden  bool      // the connection could not be had: the client has been told
 
 	chosen    atomic.Bool // the server that the session is with is known
 	latest    net.Conn    // the latest that Traefik has connected to
@@ -188,7 +188,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if t.hidden {
 		return nil, nil, errNotHijackable
 	}
-	conn, early, err := takeOver(t.ResponseWriter)
+	conn, source, err := takeOver(t.ResponseWriter)
 	if err != nil {
 		t.hide(err)
 		return nil, nil, err
@@ -204,7 +204,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	near, far := joinService(conn)
 	t.client = conn
-	t.early = early
+	t.source = source
 	t.service = near
 	settle(t)
 	// What these call are the pipes themselves: so no read or write of a proxy's passes through us.
@@ -219,8 +219,8 @@ var connOf = func(c *hijackedConn) net.Conn { return c }
 // hide tells the client that its connection could not be had. Needs t.writing.
 func (t *takeover) hide(cause error) {
 	t.hidden = true
-	t.visit.middleware.reportClient(cause)
-	refuseHijack.answer(t.ResponseWriter)
+	reportClient(t.visit, cause)
+	refuse(t.ResponseWriter, refuseHijack)
 }
 
 // WriteHeader implements http.ResponseWriter. A 101 waits for the connection to be taken over.
@@ -320,7 +320,9 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 	}
 	_, err = head.WriteTo(t.client)
 	if err == nil {
-		v.session = link(v, newSide(clientSide, t.client, t.early), upstreamOf(t, early))
+		m := v.middleware
+		near := &side{name: clientSide, conn: t.client, source: t.client, reader: t.source}
+		v.session = newSession(near, upstreamOf(t, early), v.rules, m.settings, m.report)
 	}
 }
 

@@ -34,6 +34,7 @@ type limits struct {
 	tick, doubt time.Duration // workTick and lastChance
 	patience    time.Duration // maxInactivity; forever where that is off
 	bounded     bool          // there are only so many places
+	timed       bool          // a session has to be judged when something is due
 }
 
 const (
@@ -98,6 +99,7 @@ func (l limits) settled() *limits {
 	l.doubt = l.lastChance()
 	l.patience = later(0, l.maxInactivity)
 	l.bounded = l.maxConnections > 0 || l.maxPerClient > 0
+	l.timed = l.maxLifetime > 0 || l.maxInactivity > 0 || l.pongTimeout > 0
 	return &l
 }
 

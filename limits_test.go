@@ -46,7 +46,7 @@ func TestSizesAreJudgedFromHeaders(t *testing.T) {
 				t.Errorf("walk passes %d bytes, fault %v; want %d, %v", pass, track.fault, len(c.good), c.fault)
 			}
 			client, upstream := newScript(join(c.good, c.bad), 1000, true), newScript(nil, 1000, true)
-			s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain,
+			s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain,
 				newSettings(limits{closeTimeout: least, maxFrameSize: c.maxFrame, maxMessageSize: c.maxMessage}), nil)
 			run(s)
 			if s.outcome.code != c.fault.code || s.outcome.reason != "client: "+c.fault.reason {

@@ -18,13 +18,12 @@ func pump(s *session, f *flow) {
 		pipe(s, f)
 		return
 	}
-	f.atRest = make([]byte, restBuffer)
-	f.buf = f.atRest
 	for {
 		n, err := f.from.reader.Read(f.buf[f.held:])
-		if !attend(s, f, n, err) {
-			return
+		if attend(s, f, n, err) {
+			continue
 		}
+		return
 	}
 }
 

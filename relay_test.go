@@ -55,7 +55,7 @@ func TestRelayJudgesMessagesOfOneFrame(t *testing.T) {
 func relayed(chunks [][]byte, l *limits) ([]byte, *flow) {
 	client, source := net.Pipe()
 	destination, upstream := net.Pipe()
-	f := newFlow(newSide(clientSide, source, nil), newSide(upstreamSide, destination, nil), plain, true)
+	f := newFlow(newSide(clientSide, source), newSide(upstreamSide, destination), plain, true)
 	f.track.bound(l)
 	meter(f.track, l)
 	f.buf = make([]byte, smallBuffer)
@@ -103,7 +103,7 @@ func TestRelayTellsOfFailedWrites(t *testing.T) {
 			_ = upstream.Close()
 		}(c.writes)
 		source := newScript(c.sent, c.chunk, false)
-		f := newFlow(newSide(clientSide, source, nil), newSide(upstreamSide, destination, nil), plain, true)
+		f := newFlow(newSide(clientSide, source), newSide(upstreamSide, destination), plain, true)
 		f.track.bound(&limits{})
 		f.buf = make([]byte, smallBuffer)
 		if readErr, writeErr := relay(f, 0, nil); readErr != nil || !errors.Is(writeErr, io.ErrClosedPipe) {

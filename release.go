@@ -24,7 +24,11 @@ func upstreamOf(t *takeover, early []byte) *side {
 	if !ok {
 		return serviceSide(t.service, early)
 	}
-	return newSide(upstreamSide, t.server, early)
+	x := newSide(upstreamSide, t.server)
+	if len(early) > 0 {
+		x.reader = after(early, t.server)
+	}
+	return x
 }
 
 // release has Traefik's proxy leave its server's connection to the session, which then needs none of the

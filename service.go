@@ -52,13 +52,10 @@ func joinService(client net.Conn) (*service, *hijackedConn) {
 
 // serviceSide makes a side of the service.
 func serviceSide(c *service, early []byte) *side {
-	x := newSide(upstreamSide, c.writes, nil)
-	x.source = c.reads
-	x.reader = c.reads
+	x := &side{name: upstreamSide, conn: c.writes, source: c.reads, reader: c.reads, service: c}
 	if len(early) > 0 {
 		x.reader = after(early, c.reads)
 	}
-	x.service = c
 	return x
 }
 

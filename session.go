@@ -25,7 +25,7 @@ type session struct {
 	client, upstream *side
 	report           func(message string, cause error) // to the log
 
-	carried atomic.Int32  // directions that have not ended
+	arrived atomic.Int32  // directions that have ended
 	ended   chan struct{} // closed when both have
 	roster  *roster       // of its server
 	seat    int           // there; guarded by roster.mu
@@ -44,19 +44,24 @@ type session struct {
 	outcome  outcome       // the first reason to end, which stays
 }
 
+// directions is how many a session has.
+const directions = 2
+
 // outline is what the sessions of the same settings and grammar begin with. Each has its own copies.
 type outline struct {
-	toUpstream, toClient *track
-	furnished            bool // the tracks need what no two sessions may share
+	tracks    []track // to the upstream, and to the client
+	furnished bool    // they need what no two sessions may share
 }
 
 // newOutline makes the outline of sessions under rules and limits.
 func newOutline(rules *grammar, l *limits) *outline {
-	o := &outline{toUpstream: newTrack(rules, true), toClient: newTrack(rules, false)}
-	o.toUpstream.bound(l)
-	o.toClient.bound(l)
-	o.furnished = l.messageRate > 0 || l.pingInterval > 0 || o.toClient.speller != nil
-	return o
+	up, down := newTrack(rules, true), newTrack(rules, false)
+	up.bound(l)
+	down.bound(l)
+	return &outline{
+		tracks:    []track{*up, *down},
+		furnished: l.messageRate > 0 || l.pingInterval > 0 || down.speller != nil,
+	}
 }
 
 // newSession joins two sides as the settings say. rules is the grammar of their frames;
@@ -66,11 +71,11 @@ func newOutline(rules *grammar, l *limits) *outline {
 // handshake is made of.
 func newSession(client, upstream *side, rules *grammar, set *settings, report func(string, error)) *session {
 	o := set.outlines[rules]
-	up := *o.toUpstream
-	down := *o.toClient
-	l, started := set.limits, time.Now()
-	toUpstream := &flow{from: client, to: upstream, started: started, track: &up, idle: true, mask: maskBit, header: 2 + maskSize}
-	toClient := &flow{from: upstream, to: client, started: started, track: &down, idle: true, header: 2}
+	l, started, tracks := set.limits, time.Now(), append([]track(nil), o.tracks...)
+	near := make([]byte, restBuffer)
+	far := make([]byte, restBuffer)
+	toUpstream := &flow{from: client, to: upstream, started: started, track: &tracks[0], idle: true, buf: near, atRest: near, mask: maskBit, header: 2 + maskSize}
+	toClient := &flow{from: upstream, to: client, started: started, track: &tracks[1], idle: true, buf: far, atRest: far, header: 2}
 	s := &session{
 		limits:     l,
 		tunnel:     set.tunnel,
@@ -86,7 +91,9 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 		ended:      make(chan struct{}),
 	}
 	client.back = upstream
+	client.pongBy = forever
 	upstream.back = client
+	upstream.pongBy = forever
 	if l.maxLifetime > 0 {
 		s.lifetime = spreadLifetime(l)
 	}
@@ -116,17 +123,29 @@ func furnish(s *session) {
 func expectPongs(f *flow) {
 	f.from.heart = newHeartbeat(f.from.name == upstreamSide)
 	f.track.token = f.from.heart.token()
+	f.from.answered = true
+	f.from.quiet = true
 }
 
-// begin has the session begin, and drained with those of r. Called once. The caller has both
-// directions pumped, waits for ended, and calls end.
+// begin has the session begin: drained with those of r, or right away where they have been already; judged
+// when something is due; pinged. Called once. The caller has both directions pumped, waits for ended, and
+// calls end.
 func begin(s *session, r *roster) {
-	enroll(r, s)
-	startTimer(s)
+	s.roster = r
+	r.mu.Lock()
+	drained := r.drained
+	s.seat = len(r.sessions)
+	r.sessions = append(r.sessions, s)
+	r.mu.Unlock()
+	if drained {
+		s.drain()
+	}
+	if s.timed && !s.tunnel {
+		setTimer(s)
+	}
 	if s.pingInterval > 0 {
 		keepBeat(s)
 	}
-	s.carried.Store(int32(len(s.flows)))
 }
 
 // end stops what is left of a session whose directions have ended.
@@ -157,7 +176,7 @@ func arrive(s *session) {
 	if r := recover(); r != nil {
 		fail(s, r)
 	}
-	if s.carried.Add(-1) == 0 {
+	if s.arrived.Add(1) == directions {
 		close(s.ended)
 	}
 }

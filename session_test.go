@@ -118,7 +118,7 @@ func runScriptsWithin(client, upstream *script, rules *grammar, closeTimeout tim
 		reports = append(reports, message+": "+cause.Error())
 	}
 	set := newSettings(limits{writeTimeout: time.Minute, closeTimeout: closeTimeout})
-	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), rules, set, report)
+	s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), rules, set, report)
 	run(s)
 	return s, reports
 }
@@ -222,12 +222,11 @@ func TestHalfClosedSideGetsTheAnswer(t *testing.T) {
 	for _, first := range []string{clientSide, upstreamSide} {
 		t.Run(first, func(t *testing.T) {
 			client, upstream := newScript(bye, 7, first != clientSide), newScript(closeBye, 7, first != upstreamSide)
-			s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, newSettings(limits{closeTimeout: time.Minute}), nil)
+			s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain, newSettings(limits{closeTimeout: time.Minute}), nil)
 			order := []*flow{s.toUpstream, s.toClient}
 			if first == upstreamSide {
 				order = []*flow{s.toClient, s.toUpstream}
 			}
-			s.carried.Store(2)
 			pump(s, order[0])
 			pump(s, order[1])
 			if want := (outcome{first, 1000, "bye"}); s.outcome != want {
@@ -300,7 +299,7 @@ func TestPanicInReport(t *testing.T) {
 	client, upstream := newScript(nil, 7, true), newScript(hello, 7, true)
 	upstream.onRead = func() { panic("provoked") }
 	set := newSettings(limits{closeTimeout: time.Second})
-	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, set, func(string, error) { panic("again") })
+	s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain, set, func(string, error) { panic("again") })
 	run(s)
 	if client.closed == 0 || upstream.closed == 0 {
 		t.Error("a connection was left open")
@@ -309,7 +308,7 @@ func TestPanicInReport(t *testing.T) {
 
 // A pump takes what it holds along, from rest to full flow and back.
 func TestBufferGrowsAndGoesBack(t *testing.T) {
-	f := newFlow(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plain, true)
+	f := newFlow(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, true)
 	f.atRest = make([]byte, restBuffer)
 	f.buf = f.atRest
 	f.held = copy(f.buf, "held")
@@ -402,12 +401,12 @@ func FuzzSession(f *testing.F) {
 func TestSessionsShareNothing(t *testing.T) {
 	set := newSettings(limits{messageRate: 1, messageBurst: 5, maxFrameSize: 100, maxMessageSize: 200, pingInterval: time.Hour, pingClient: true})
 	begun := func() *session {
-		return newSession(newSide(clientSide, nil, nil), newSide(upstreamSide, nil, nil), plainText, set, nil)
+		return newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plainText, set, nil)
 	}
 	one, other := begun(), begun()
 	for i, f := range one.flows {
 		o := other.flows[i]
-		if f == o || f.track == o.track || f.track.speller == nil || f.track.speller == o.track.speller || f.track == set.outlines[plainText].toUpstream {
+		if f == o || f.track == o.track || f.track.speller == nil || f.track.speller == o.track.speller || f.track == &set.outlines[plainText].tracks[0] {
 			t.Errorf("flow %d is shared", i)
 		}
 		if f.track.maxFrame != 100 || f.track.maxMessage != 200 || f.from.back != f.to || f.to.back != f.from {
@@ -423,7 +422,7 @@ func TestSessionsShareNothing(t *testing.T) {
 	}
 	up.track.ceiling = 1
 	walk(up.track, fromClient(0x81, "x"))
-	if up.track.messages != 1 || other.toUpstream.track.messages != 0 || set.outlines[plainText].toUpstream.messages != 0 {
+	if up.track.messages != 1 || other.toUpstream.track.messages != 0 || set.outlines[plainText].tracks[0].messages != 0 {
 		t.Error("messages of one session count for another")
 	}
 }

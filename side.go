@@ -41,13 +41,9 @@ type side struct {
 	quiet    bool          // and been sent nothing since: so it has read all that it was sent
 }
 
-// newSide makes a side of conn; early is what conn has already given.
-func newSide(name string, conn net.Conn, early []byte) *side {
-	s := &side{name: name, conn: conn, source: conn, reader: conn, pongBy: forever, answered: true, quiet: true}
-	if len(early) > 0 {
-		s.reader = after(early, conn)
-	}
-	return s
+// newSide makes a side of conn that has given nothing yet.
+func newSide(name string, conn net.Conn) *side {
+	return &side{name: name, conn: conn, source: conn, reader: conn}
 }
 
 // after reads early and then source.

@@ -165,7 +165,7 @@ func (c *chunks) Write(p []byte) (int, error) {
 // textFlow is a direction under rules that gets these chunks and has their text checked.
 func textFlow(rules *grammar, mask bool, l *limits, in ...[]byte) (*flow, *chunks) {
 	conn := &chunks{script: newScript(nil, 0, false), pieces: in}
-	f := newFlow(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), rules, mask)
+	f := newFlow(newSide(clientSide, conn), newSide(upstreamSide, conn), rules, mask)
 	f.track.bound(l)
 	meter(f.track, l)
 	equip(f)

@@ -5,6 +5,9 @@ import "time"
 // past is a deadline that has been missed: it wakes whoever reads.
 var past = time.Unix(1, 0)
 
+// never is a deadline that there is not.
+var never time.Time
+
 // dismissal is why wsfw ends a session by itself, and the codes that it does so with.
 type dismissal struct {
 	reason               string
@@ -33,16 +36,8 @@ func silence(x *side) *dismissal {
 // of a heartbeat: interpreted, a call of a method costs some five of a function, and either
 // allocates every value in the body of what is called.
 
-// startTimer has the session judged when something is due, until end stops the timer. Its pumps have
-// not begun.
-func startTimer(s *session) {
-	if s.tunnel || s.lifetime == forever && s.idleBy == forever && s.pongTimeout <= 0 {
-		return
-	}
-	setTimer(s)
-}
-
-// setTimer gives the session its timer.
+// setTimer has the session judged when something is due, until end stops the timer. Its pumps have not
+// begun.
 func setTimer(s *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

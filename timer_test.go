@@ -50,7 +50,7 @@ func TestLastChance(t *testing.T) {
 func restingSession(l limits) *session {
 	l.closeTimeout = time.Minute
 	client, upstream := newScript(nil, 1, true), newScript(nil, 1, true)
-	s := newSession(newSide(clientSide, client, nil), newSide(upstreamSide, upstream, nil), plain, newSettings(l), nil)
+	s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain, newSettings(l), nil)
 	for _, f := range s.flows {
 		glance(s, f)
 	}

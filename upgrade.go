@@ -56,8 +56,9 @@ var (
 	refuseHijack   = &refusal{http.StatusInternalServerError, "This connection cannot be upgraded.", nil}
 )
 
-// answer writes the refusal as plain text.
-func (r *refusal) answer(rw http.ResponseWriter) {
+// refuse answers a client with a refusal, as plain text. A function, for a method takes up a value of the
+// functions that call it.
+func refuse(rw http.ResponseWriter, r *refusal) {
 	header := rw.Header()
 	for name, value := range r.header {
 		// Not Set, which would spell WebSocket's names in its own way.
@@ -89,12 +90,13 @@ func asksUpgrade(header http.Header) bool {
 // asksPlainly is asksUpgrade for the words that almost all use, whose Connection names nothing that
 // is not hop by hop anyway.
 func asksPlainly(header http.Header) bool {
-	upgrade, connection := header["Upgrade"], header["Connection"]
-	return len(upgrade) == 1 && upgrade[0] == "websocket" && len(connection) == 1 && usualConnection[connection[0]]
+	return usualWords[fmt.Sprintf("%q %q", header["Upgrade"], header["Connection"])]
 }
 
-// usualConnection is what stands in Connection then.
-var usualConnection = map[string]bool{"Upgrade": true, "upgrade": true, "keep-alive, Upgrade": true}
+// usualWords are Upgrade and Connection then.
+var usualWords = map[string]bool{
+	`["websocket"] ["Upgrade"]`: true, `["websocket"] ["upgrade"]`: true, `["websocket"] ["keep-alive, Upgrade"]`: true,
+}
 
 // asksInOtherWords is asksUpgrade for any header.
 func asksInOtherWords(header http.Header) bool {
@@ -139,28 +141,18 @@ func splitItems(values []string) []string {
 	return items
 }
 
-// check is the opening handshake's guards in their order (RFC 6455 section 4.2.1).
-// It returns the first reason to refuse, or nil, and then the visit has the offer that stands.
+// check is the opening handshake's guards (RFC 6455 section 4.2.1). It returns the first reason to
+// refuse, or nil, and then the visit has the offer that stands.
 func check(v *visit, set *settings, req *http.Request) *refusal {
 	header := req.Header
-	v.plain = asksPlainly(header)
-	if !v.plain && !asksInOtherWords(header) {
-		return refuseNoUpgrade
-	}
-	if req.Method != http.MethodGet {
-		return refuseMethod
-	}
-	if req.ProtoMajor != 1 || req.ProtoMinor < 1 {
-		return refuseProtocol
-	}
-	if versions := header[versionHeader]; len(versions) != 1 || versions[0] != "13" {
-		return refuseVersion
-	}
-	if !isKey(header[keyHeader]) {
-		return refuseKey
-	}
-	if req.ContentLength != 0 || len(req.TransferEncoding) > 0 {
-		return refuseBody
+	v.plain = usualRequest.MatchString(fmt.Sprintf(requestWords, req.Method, req.ProtoMajor, req.ProtoMinor, req.ContentLength,
+		req.TransferEncoding, header["Upgrade"], header["Connection"], header[versionHeader], header[keyHeader],
+		header["X-Forwarded-For"], header["X-Forwarded-Host"], header["X-Forwarded-Proto"]))
+	if !v.plain {
+		refused := guard(req, header)
+		if refused != nil {
+			return refused
+		}
 	}
 	if len(set.origins) > 0 && !allowsOrigin(set.origins, req) {
 		return refuseOrigin
@@ -172,31 +164,45 @@ func check(v *visit, set *settings, req *http.Request) *refusal {
 	return checkOffer(v, set, header)
 }
 
-// isKey reports whether a request's keys are one, of 16 bytes.
-func isKey(keys []string) bool {
-	if len(keys) != 1 {
-		return false
+// requestWords is all of a request that guard and completed look at, and usualRequest what is almost always
+// said there: that, compiled, is one comparison, where interpreted there would be twenty.
+const requestWords = "%s %d.%d %d %q %q %q %q %q %q %q %q"
+
+var usualRequest = regexp.MustCompile(`^GET 1\.1 0 \[\] \["websocket"\] \["(keep-alive, U|U|u)pgrade"\] \["13"\] \["[A-Za-z0-9+/]{22}=="\] \[\] \["[^"]+"\] \["[a-z]+"\]$`)
+
+// guard is those guards in their order that look at the request by itself.
+func guard(req *http.Request, header http.Header) *refusal {
+	if !asksUpgrade(header) {
+		return refuseNoUpgrade
 	}
-	nonce, err := base64.StdEncoding.DecodeString(keys[0])
-	return err == nil && len(nonce) == 16
+	if req.Method != http.MethodGet {
+		return refuseMethod
+	}
+	if req.ProtoMajor != 1 || req.ProtoMinor < 1 {
+		return refuseProtocol
+	}
+	if strings.Join(header[versionHeader], ", ") != "13" {
+		return refuseVersion
+	}
+	if !oneKey.MatchString(strings.Join(header[keyHeader], ", ")) {
+		return refuseKey
+	}
+	if req.ContentLength != 0 || len(req.TransferEncoding) > 0 {
+		return refuseBody
+	}
+	return nil
 }
 
-// below is what of a request's path lies below prefix, escaped as the client sent it.
-// It is not ok for a path that lies elsewhere.
-func below(prefix []string, u *url.URL) (rest string, ok bool) {
-	rest = sentPath(u)
-	if len(prefix) > 0 {
-		return strip(prefix, rest)
-	}
-	if rest == "/" {
-		return "", true // "/" is the prefix itself, not something below it
-	}
-	return rest, true
-}
+// oneKey is a key: 16 bytes in base64.
+var oneKey = regexp.MustCompile(`^[A-Za-z0-9+/]{22}==$`)
 
-// strip is below for a path as it was sent. Segments are compared decoded and whole, so an
-// encoded slash is part of its segment.
-func strip(prefix []string, path string) (rest string, ok bool) {
+// below is what of a path lies below prefix, both escaped as the client sent it. It is not ok for a
+// path that lies elsewhere. Segments are compared decoded and whole, so an encoded slash is part of its
+// segment.
+func below(prefix []string, path string) (rest string, ok bool) {
+	if len(prefix) == 0 && path == "/" {
+		return "", true // the prefix itself, not something below it
+	}
 	for _, segment := range prefix {
 		if path == "" || path[0] != '/' {
 			return "", false
@@ -217,14 +223,6 @@ func strip(prefix []string, path string) (rest string, ok bool) {
 // sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what
 // should have been escaped and was not.
 func sentPath(u *url.URL) string {
-	if u.RawPath != "" {
-		return sentRawPath(u)
-	}
-	return u.EscapedPath()
-}
-
-// sentRawPath is sentPath where it differs from what EscapedPath would make of the path.
-func sentRawPath(u *url.URL) string {
 	if decoded, err := url.PathUnescape(u.RawPath); err == nil && decoded == u.Path {
 		return u.RawPath
 	}
@@ -275,20 +273,29 @@ func acceptFor(key string) string {
 // replaces the response writer by one that hides the connection.
 var errNotHijackable = errors.New("a middleware before wsfw hides the connection: move wsfw before it")
 
-// takeOver takes the client's connection from the server, with what has already come. The server keeps
-// the reader that it gives away for as long as its handler runs, so that gets the least buffer: net/http's
-// is 4 KiB.
-func takeOver(rw http.ResponseWriter) (conn net.Conn, early []byte, err error) {
+// takeOver takes the client's connection from the server, to be read from source, for something may have
+// come already. The server keeps the reader that it gives away for as long as its handler runs, so that
+// is left without its buffer: net/http's is 4 KiB.
+func takeOver(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err error) {
 	conn, buffered, err := http.NewResponseController(rw).Hijack()
 	if err != nil {
 		return nil, nil, errNotHijackable
 	}
 	reader := buffered.Reader
+	source = conn
 	if reader.Buffered() > 0 {
-		early = taken(reader)
+		source = after(taken(reader), conn)
 	}
-	*reader = *bufio.NewReaderSize(conn, 0)
-	return conn, early, nil
+	*reader = spent
+	return conn, source, nil
+}
+
+// spent is a reader with nothing to read.
+var spent = newSpent()
+
+func newSpent() bufio.Reader {
+	r := bufio.NewReaderSize(strings.NewReader(""), 0)
+	return *r
 }
 
 // taken is what a reader holds beyond what was read from it, in memory of its own.
@@ -298,19 +305,18 @@ func taken(r *bufio.Reader) []byte {
 }
 
 // switchTo writes the 101 for key to a client: the end-to-end headers of the upstream's answer, over
-// those that header has.
-func switchTo(v *visit, client net.Conn, header http.Header, key string, answer http.Header) error {
+// those that header has. lines is empty.
+func switchTo(v *visit, client net.Conn, header http.Header, key string, answer http.Header, lines *bytes.Buffer) error {
 	withheld := notToClient
 	if !v.agreed || len(header) > 0 {
 		answer = over(header, answer)
 		withheld = negotiated
 	}
-	lines := new(bytes.Buffer)
-	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
+	if v.chosen {
 		writeNegotiated(lines, answer)
 	}
 	_ = answer.WriteSubset(lines, withheld)
-	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines)
+	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines.Bytes())
 	return err
 }
 
@@ -376,7 +382,7 @@ func union(sets ...map[string]bool) map[string]bool {
 // are replaced, but for cookies.
 func copyEndToEnd(dst, src http.Header) {
 	named := src["Connection"]
-	if len(named) == 1 && usualConnection[named[0]] {
+	if asksPlainly(src) {
 		named = nil // those are hop by hop anyway
 	}
 	for name, values := range src {

@@ -2,10 +2,12 @@ package wsfw
 
 import (
 	"bufio"
+	"bytes"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -45,7 +47,7 @@ func TestBelow(t *testing.T) {
 		if err != nil || len(m.errs) > 0 {
 			t.Fatalf("%q, %q: %v, %v", c.prefix, c.target, err, m.errs)
 		}
-		if rest, ok := below(prefix, u); rest != c.rest || ok != c.ok {
+		if rest, ok := below(prefix, sentPath(u)); rest != c.rest || ok != c.ok {
 			t.Errorf("below %q of %q is %q, %v; want %q, %v", c.prefix, c.target, rest, ok, c.rest, c.ok)
 		}
 	}
@@ -153,6 +155,70 @@ func TestAsksUpgrade(t *testing.T) {
 	}
 }
 
+// What check takes for usual needs neither guard nor completed; and what Traefik passes on of a browser's
+// request is usual.
+func TestUsualRequests(t *testing.T) {
+	request := func() *http.Request {
+		return &http.Request{
+			Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Host: "host", URL: &url.URL{Path: "/"}, RemoteAddr: "192.0.2.1:1",
+			Header: http.Header{
+				"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, versionHeader: {"13"}, keyHeader: {sampleKey},
+				"X-Forwarded-Host": {"host:8080"}, "X-Forwarded-Proto": {"wss"}, "Cookie": {`a="b"`},
+			},
+		}
+	}
+	header := func(name string, values ...string) func(*http.Request) {
+		return func(req *http.Request) { req.Header[name] = values }
+	}
+	cases := []struct {
+		name   string
+		change func(*http.Request)
+		plain  bool
+		want   *refusal
+	}{
+		{"a browser", func(*http.Request) {}, true, nil},
+		{"Firefox", header("Connection", "keep-alive, Upgrade"), true, nil},
+		{"in lower case", header("Connection", "upgrade"), true, nil},
+		{"with a hop", header("Connection", "Upgrade, X-Hop"), false, nil},
+		{"in two lines", header("Connection", "keep-alive", "Upgrade"), false, nil},
+		{"in other words", header("Upgrade", "WebSocket"), false, nil},
+		{"behind a proxy", header("X-Forwarded-For", "10.0.0.1"), false, nil},
+		{"to no host", header("X-Forwarded-Host", ""), false, nil},
+		{"by nothing", header("X-Forwarded-Proto"), false, nil},
+		{"no upgrade", header("Connection", "keep-alive"), false, refuseNoUpgrade},
+		{"not in quotes", header("Upgrade", `websocket"] ["Upgrade`), false, refuseNoUpgrade},
+		{"two versions", header(versionHeader, "13", "13"), false, refuseVersion},
+		{"two keys", header(keyHeader, sampleKey, sampleKey), false, refuseKey},
+		{"a long key", header(keyHeader, "A"+sampleKey), false, refuseKey},
+		{"a key in two lines", header(keyHeader, sampleKey+"\n"), false, refuseKey},
+		{"a key of other bytes", header(keyHeader, "-"+sampleKey[1:]), false, refuseKey},
+		{"POST", func(req *http.Request) { req.Method = "POST" }, false, refuseMethod},
+		{"HTTP/1.0", func(req *http.Request) { req.ProtoMinor = 0 }, false, refuseProtocol},
+		{"HTTP/2", func(req *http.Request) { req.ProtoMajor, req.ProtoMinor = 2, 0 }, false, refuseProtocol},
+		{"a body", func(req *http.Request) { req.ContentLength = 1 }, false, refuseBody},
+		{"chunks", func(req *http.Request) { req.TransferEncoding = []string{"chunked"} }, false, refuseBody},
+	}
+	for _, c := range cases {
+		req, v := request(), &visit{ip: "192.0.2.1"}
+		c.change(req)
+		got := check(v, &settings{}, req)
+		if got != c.want || v.plain != c.plain {
+			t.Errorf("%s: refused for %v, usual: %v", c.name, got, v.plain)
+		}
+		if !v.plain {
+			continue
+		}
+		if refused := guard(req, req.Header); refused != nil {
+			t.Errorf("%s: usual, and refused for %v", c.name, refused)
+		}
+		full := completed(v, req)
+		delete(full, "X-Forwarded-For")
+		if !reflect.DeepEqual(full, req.Header) {
+			t.Errorf("%s: usual, and completed to %v", c.name, full)
+		}
+	}
+}
+
 func TestListItems(t *testing.T) {
 	for _, values := range [][]string{
 		nil, {""}, {"a"}, {"a; b=\"c d\""}, {" a"}, {"a "}, {"a,b"}, {"a, b ,c"}, {",a"}, {"a,"}, {","}, {"a", "b"}, {"a\u00a0"}, {"a\tb"}, {" "},
@@ -202,8 +268,8 @@ func TestSwitchTo(t *testing.T) {
 	for _, c := range cases {
 		answer.Set("Connection", c.connection)
 		client := newScript(nil, 1, true)
-		v := &visit{agreed: asksPlainly(answer)}
-		if err := switchTo(v, client, c.header, sampleKey, answer); err != nil {
+		v := &visit{agreed: asksPlainly(answer), chosen: true}
+		if err := switchTo(v, client, c.header, sampleKey, answer, new(bytes.Buffer)); err != nil {
 			t.Fatal(err)
 		}
 		if got := string(client.written()); got != head+"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: x\r\n"+c.want+"\r\n" {
@@ -230,9 +296,13 @@ func TestTakeOverLeavesTheServerNoBuffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	rw := &hijackable{httptest.NewRecorder(), conn, bufio.NewReadWriter(reader, nil)}
-	_, early, err := takeOver(rw)
-	if err != nil || string(early) != "early" {
-		t.Errorf("taken over with %q: %v", early, err)
+	_, source, err := takeOver(rw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 10)
+	if n, err := source.Read(got); err != nil || string(got[:n]) != "early" {
+		t.Errorf("taken over with %q: %v", got[:n], err)
 	}
 	if reader.Size() >= 100 {
 		t.Errorf("the server keeps a buffer of %d bytes", reader.Size())

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -39,8 +40,9 @@ type upstream struct {
 	tls            *tlsSource
 
 	// What follows from headers: see prepare.
-	withheld map[string]bool // the client's headers that do not go along
-	tail     string          // the end of a request's header: what is set, and an empty line
+	withheld    map[string]bool // the client's headers that do not go along
+	tellsSource bool            // X-Forwarded-For is not among them
+	tail        string          // the end of a request's header: what is set, and an empty line
 }
 
 // prepare works out what is the same in all requests.
@@ -53,6 +55,7 @@ func (u *upstream) prepare() {
 		}
 	}
 	u.withheld = union(hopByHop, ofHandshake, names)
+	u.tellsSource = !names["X-Forwarded-For"]
 	var b strings.Builder
 	_ = set.Write(&b)
 	u.tail = b.String() + "\r\n"
@@ -173,31 +176,40 @@ var ofHandshake = map[string]bool{
 	keyHeader: true, versionHeader: true, protocolHeader: true, extensionsHeader: true, "Content-Length": true, "Host": true,
 }
 
-// requestForm is the opening handshake: its target, Host, key, offer, further header lines and the end.
-const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s"
+// requestForm is the opening handshake: its target, Host, key, offer, source, further header lines and the
+// end.
+const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s%s"
 
 // send writes the opening handshake to e: the client's end-to-end headers, where it comes from,
-// what the operator sets, and a key of our own.
-func send(u *upstream, v *visit, req *http.Request, e *endpoint, target, key string) error {
-	header := req.Header.Clone()
-	if !v.plain {
-		dropNamed(header)
-	}
-	if v.ip != "" {
-		header["X-Forwarded-For"] = []string{strings.Join(append(header["X-Forwarded-For"], v.ip), ", ")}
-	}
-	hosts, protos := header["X-Forwarded-Host"], header["X-Forwarded-Proto"]
-	if len(hosts) == 0 || len(protos) == 0 || hosts[0] == "" || protos[0] == "" {
-		forwarded(header, req)
+// what the operator sets, and a key of our own. lines is empty, before and after.
+func send(u *upstream, v *visit, req *http.Request, e *endpoint, target, key string, lines *bytes.Buffer) error {
+	header, source := req.Header, ""
+	if !v.plain || v.ip == "" {
+		header = completed(v, req)
+	} else if u.tellsSource {
+		source = "X-Forwarded-For: " + v.ip + "\r\n"
 	}
 	host := e.host
 	if u.passHost {
 		host = req.Host
 	}
-	lines := new(bytes.Buffer)
 	_ = header.WriteSubset(lines, u.withheld)
-	_, err := fmt.Fprintf(v.dialed, requestForm, target, host, key, v.offer.lines, lines, u.tail)
+	_, err := fmt.Fprintf(v.dialed, requestForm, target, host, key, v.offer.lines, source, lines.Bytes(), u.tail)
+	lines.Reset()
 	return err
+}
+
+// completed is a copy of a request's header that says where it comes from, too.
+func completed(v *visit, req *http.Request) http.Header {
+	header := req.Header.Clone()
+	if !asksPlainly(header) {
+		dropNamed(header)
+	}
+	if v.ip != "" {
+		header["X-Forwarded-For"] = []string{strings.Join(append(header["X-Forwarded-For"], v.ip), ", ")}
+	}
+	forwarded(header, req)
+	return header
 }
 
 // dropNamed drops what Connection names as hop by hop. So a client can take back what it says of itself,
@@ -259,23 +271,56 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 	})
 }
 
+// desk is what a handshake with an upstream is written and read with. One that comes to a session leaves
+// it to another.
+type desk struct {
+	lines  *bytes.Buffer
+	answer *io.LimitedReader // from the upstream's connection
+	reader *bufio.Reader     // of that
+}
+
+// desks has those that are free, of *desk.
+var desks sync.Pool
+
+// deskFor is a desk for the handshake on conn.
+func deskFor(conn net.Conn) *desk {
+	free := desks.Get()
+	if free == nil {
+		return newDesk(conn)
+	}
+	d := free.(*desk)
+	d.lines.Reset()
+	answer := d.answer
+	answer.R = conn
+	answer.N = maxAnswerHeader
+	d.reader.Reset(answer)
+	return d
+}
+
+// newDesk is deskFor where none is free.
+func newDesk(conn net.Conn) *desk {
+	answer := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	return &desk{lines: new(bytes.Buffer), answer: answer, reader: bufio.NewReaderSize(answer, answerBufferBytes)}
+}
+
+// noAnswer is what has been read before anything is.
+var noAnswer *http.Response
+
 // anyGet is the request that answers are read for, of which only the method counts.
 var anyGet = &http.Request{Method: http.MethodGet}
 
 // readAnswer reads an answer's header, past informational ones.
 func readAnswer(reader *bufio.Reader) (*http.Response, error) {
 	answer, err := http.ReadResponse(reader, anyGet)
+	return finalAnswer(reader, answer, err)
+}
+
+// finalAnswer is the first answer that is no informational one, from this one on. err is what has come of
+// reading that.
+func finalAnswer(reader *bufio.Reader, answer *http.Response, err error) (*http.Response, error) {
 	if err != nil {
 		return nil, withoutQuotes(err)
 	}
-	if answer.StatusCode == http.StatusSwitchingProtocols {
-		return answer, nil
-	}
-	return finalAnswer(reader, answer)
-}
-
-// finalAnswer is the first answer that is no informational one, from this one on.
-func finalAnswer(reader *bufio.Reader, answer *http.Response) (*http.Response, error) {
 	for i := 1; i < maxInformational && isInformational(answer); i++ {
 		next, err := http.ReadResponse(reader, anyGet)
 		if err != nil {
@@ -307,22 +352,41 @@ func withoutQuotes(err error) error {
 // verify is what is untrue in an upstream's 101 for key and the visit's offer, or nil (RFC 6455 section
 // 4.1, "once the client's opening handshake has been sent"). After that the visit has what is agreed.
 func verify(v *visit, answer http.Header, key string) error {
+	v.rules = v.middleware.settings.rules
+	accept := acceptFor(key)
+	v.agreed = fmt.Sprintf(answerWords, answer["Upgrade"], answer["Connection"], answer[acceptHeader],
+		answer[protocolHeader], answer[extensionsHeader]) == fmt.Sprintf(usualAnswer, accept)
+	if v.agreed {
+		return nil
+	}
+	return agree(v, answer, accept)
+}
+
+// answerWords is all of a 101 that verify looks at, and usualAnswer what is said there by almost all who
+// have nothing to choose from.
+const (
+	answerWords = "%q %q %q %q %q"
+	usualAnswer = `["websocket"] ["Upgrade"] [%q] [] []`
+)
+
+// agree is verify for any answer.
+func agree(v *visit, answer http.Header, accept string) error {
 	v.agreed = asksPlainly(answer)
 	if !v.agreed && !asksInOtherWords(answer) {
 		return errors.New("the answer is 101 but does not upgrade to websocket")
 	}
-	if accepts := answer[acceptHeader]; len(accepts) != 1 || accepts[0] != acceptFor(key) {
+	if strings.Join(answer[acceptHeader], ", ") != accept {
 		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	}
-	v.rules = v.middleware.settings.rules
-	if answer[protocolHeader] == nil && answer[extensionsHeader] == nil {
+	v.chosen = answer[protocolHeader] != nil || answer[extensionsHeader] != nil
+	if !v.chosen {
 		return nil
 	}
-	return agree(v, answer)
+	return noteChoice(v, answer)
 }
 
-// agree notes what an upstream has chosen, unless that is untrue.
-func agree(v *visit, answer http.Header) error {
+// noteChoice notes what an upstream has chosen, unless that is untrue.
+func noteChoice(v *visit, answer http.Header) error {
 	set := v.middleware.settings
 	if answer[protocolHeader] == nil && compression[strings.Join(v.offer.extensions, ",")] != nil && strings.Join(answer[extensionsHeader], ",") == deflate {
 		v.rules = set.deflated

@@ -1,6 +1,7 @@
 package wsfw
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,9 +15,9 @@ func sent(t *testing.T, c *Config, header http.Header) string {
 		t.Fatal(err)
 	}
 	u, conn := set.upstream, newScript(nil, 1, true)
-	v := &visit{ip: "192.0.2.1", dialed: conn, plain: asksPlainly(header), offer: set.offer(header)}
+	v := &visit{ip: "192.0.2.1", dialed: conn, offer: set.offer(header)}
 	req := &http.Request{Host: "client", Header: header}
-	if err := send(u, v, req, u.endpoint, u.endpoint.target, "KEY"); err != nil {
+	if err := send(u, v, req, u.endpoint, u.endpoint.target, "KEY", new(bytes.Buffer)); err != nil {
 		t.Fatal(err)
 	}
 	return string(conn.written())
@@ -56,6 +57,49 @@ func TestSend(t *testing.T) {
 	}
 }
 
+// A usual request is passed on as it is, one by one with another's desk.
+func TestSendUsual(t *testing.T) {
+	const head = "GET / HTTP/1.1\r\nHost: endpoint\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: KEY\r\n"
+	set, err := parse(&Config{UpstreamEndpoint: "ws://endpoint/", CloseTimeout: "5s", Headers: map[string]string{"x-own": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden, err := parse(&Config{UpstreamEndpoint: "ws://endpoint/", CloseTimeout: "5s", Headers: map[string]string{"x-forwarded-for": ""}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		set    *settings
+		cookie string
+		want   string
+	}{
+		{set, "a=b", "X-Forwarded-For: 192.0.2.1\r\nCookie: a=b\r\nX-Own: 1\r\n\r\n"},
+		{set, "c", "X-Forwarded-For: 192.0.2.1\r\nCookie: c\r\nX-Own: 1\r\n\r\n"},
+		{hidden, "d", "Cookie: d\r\n\r\n"},
+	} {
+		conn := newScript([]byte("HTTP/1.1 101 S\r\n\r\nrest"), 100, true)
+		v := &visit{ip: "192.0.2.1", plain: true, dialed: conn, offer: noOffer}
+		d := deskFor(conn)
+		u := c.set.upstream
+		req := &http.Request{Header: http.Header{"Connection": {"Upgrade"}, "Cookie": {c.cookie}}}
+		if err := send(u, v, req, u.endpoint, u.endpoint.target, "KEY", d.lines); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(conn.written()); got != head+c.want {
+			t.Errorf("sent %q, want %q", got, head+c.want)
+		}
+		answer, err := readAnswer(d.reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if got := string(taken(d.reader)); answer.StatusCode != 101 || got != "rest" {
+			t.Errorf("answered %d, and %q", answer.StatusCode, got)
+		}
+		desks.Put(d)
+	}
+}
+
 func TestTargetsThatBreakTheRequestLine(t *testing.T) {
 	e := (&mistakes{}).endpoint("upstreamEndpoint", "ws://h/ws")
 	for _, u := range []*upstream{{endpoint: e}, {endpoint: e, appendPath: true}} {
@@ -85,6 +129,7 @@ func TestVerify(t *testing.T) {
 		fails       bool
 	}{
 		{"nothing", set, nil, nil, plain, "", false},
+		{"in other words", set, nil, http.Header{"Upgrade": {"WebSocket"}, "Connection": {"keep-alive, upgrade"}}, plain, "", false},
 		{"nothing but text", text, nil, nil, plainText, "", false},
 		{"nothing unchecked", off, nil, nil, lax, "", false},
 		{"compression", set, http.Header{extensionsHeader: {deflate}}, http.Header{extensionsHeader: {deflate}}, compressed, "", false},

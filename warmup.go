@@ -19,8 +19,8 @@ func warm() {
 	set := newSettings(limits{
 		pingInterval: time.Hour, pingClient: true, pongTimeout: time.Hour, maxInactivity: time.Hour, messageRate: 1, messageBurst: 1,
 	})
-	s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plainText, set, func(string, error) {})
-	s.carried.Store(5)
+	s := joined(conn, plainText, set)
+	s.arrived.Store(-5)
 	pump(s, s.toUpstream) // the client has gone: this ends the session
 	pump(s, s.toClient)
 	f := s.toUpstream
@@ -44,16 +44,21 @@ func warm() {
 	warmEnds(conn)
 }
 
+// joined is a session with conn on both sides.
+func joined(conn net.Conn, rules *grammar, set *settings) *session {
+	return newSession(newSide(clientSide, conn), newSide(upstreamSide, conn), rules, set, func(string, error) {})
+}
+
 // warmEnds goes through the ends that sessions come to, which at a drain are many at once. conn is
 // closed at its other end.
 func warmEnds(conn net.Conn) {
 	set := newSettings(limits{closeTimeout: time.Hour, drainTimeout: time.Hour})
 	var sessions []*session
 	for i := 0; i < 5; i++ {
-		s := newSession(newSide(clientSide, conn, nil), newSide(upstreamSide, conn, nil), plain, set, func(string, error) {})
+		s := joined(conn, plain, set)
 		s.toUpstream.buf = make([]byte, smallBuffer)
 		s.toClient.buf = s.toUpstream.buf
-		enroll(serverless, s)
+		begin(s, serverless)
 		sessions = append(sessions, s)
 	}
 	warmDrain(sessions[0])

@@ -6,14 +6,12 @@
 package wsfw
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -58,32 +56,45 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 // stack before that has a goroutine of its own: a stack that has grown is kept for as long as it
 // is in use.
 func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
-	v := visitOf(m, req)
+	v := visitOf(m, rw, req)
 	if v == nil {
-		m.next.ServeHTTP(rw, req)
 		return
 	}
 	defer giveBack(v)
-	receive(v, rw, req)
-	s := v.session
-	if s == nil {
-		depart(v, rw)
-		return
+	if receive(v, rw, req) {
+		go pump(v.session, v.session.toClient) // from here, for it keeps the frame that it is started in
+		pump(v.session, v.session.toUpstream)
+		leave(v)
 	}
-	begin(s, v.roster)
-	go pump(s, s.toClient)
-	pump(s, s.toUpstream)
-	<-s.ended
-	leave(v)
 }
 
-// visitOf begins a client's visit; nil where the request is not wsfw's.
-func visitOf(m *Middleware, req *http.Request) *visit {
-	rest, ours := below(m.settings.path, req.URL)
-	if !ours || m.settings.passOthers && !asksUpgrade(req.Header) {
+// visitOf begins a client's visit. A request that is not wsfw's it leaves to next: then it is nil.
+func visitOf(m *Middleware, rw http.ResponseWriter, req *http.Request) *visit {
+	if m.settings.selective && !isOurs(m.settings, req) {
+		m.next.ServeHTTP(rw, req)
 		return nil
 	}
-	return &visit{middleware: m, started: time.Now(), client: req.RemoteAddr, rest: rest}
+	v := new(visit)
+	v.middleware = m
+	v.started = time.Now()
+	v.client = req.RemoteAddr
+	v.path = req.URL.EscapedPath()
+	if req.URL.RawPath != "" {
+		v.path = sentPath(req.URL)
+	}
+	return v
+}
+
+// isOurs reports whether wsfw is to answer a request.
+func isOurs(set *settings, req *http.Request) bool {
+	_, ours := below(set.path, sentPath(req.URL))
+	return ours && (!set.passOthers || asksUpgrade(req.Header))
+}
+
+// restOf is what of a visit's path lies below the middleware's.
+func restOf(v *visit) string {
+	rest, _ := below(v.middleware.settings.path, v.path)
+	return rest
 }
 
 // depart ends a visit that has come to no session.
@@ -102,14 +113,14 @@ type visit struct {
 	roster      *roster  // of the server's sessions
 	client      string   // remote address
 	ip          string   // of that, where it has one
-	plain       bool     // it asks for the upgrade in plain words
+	plain       bool     // it asks in the usual words, and Traefik has said where it comes from
 	agreed      bool     // the upstream agrees in plain words
+	chosen      bool     // and has chosen something from the offer
 	offer       *offer   // the client's, as far as it stands
 	rules       *grammar // of frames, after what is negotiated
 	place       *place   // of the session in the count; nil until it has one
 	upstream    string   // scheme, host and port
 	path        string   // as sent, without the query
-	rest        string   // what of it lies below the middleware's
 	subprotocol string
 
 	// The connections of a session that may yet come to nothing.
@@ -119,32 +130,50 @@ type visit struct {
 	checked  *http.Request // left to next
 	session  *session
 	takeover *takeover // inline: has to be finished
+	panicked any       // what admit has panicked with
 }
 
-// receive checks a request, and does the handshakes where there is to be a session.
-func receive(v *visit, rw http.ResponseWriter, req *http.Request) {
-	await(sendOut(func() { admit(v, rw, req) }))
+// receive checks a request, does the handshakes, and has the session begin. It is false where there is none.
+// What takes a lot of stack has a goroutine of its own.
+func receive(v *visit, rw http.ResponseWriter, req *http.Request) bool {
+	done := make(chan struct{})
+	go admit(v, rw, req, done)
+	<-done
+	if v.panicked != nil {
+		raise(v.panicked)
+	}
+	if v.session == nil {
+		depart(v, rw)
+		return false
+	}
+	begin(v.session, v.roster)
+	return true
 }
 
-// admit is receive's errand. The functions from here to newSession are large and few, and have what is
+// admitted, deferred, ends admit. Its panic is kept for receive.
+func admitted(v *visit, done chan struct{}) {
+	if r := recover(); r != nil {
+		v.panicked = r
+	}
+	close(done)
+}
+
+// admit is what receive waits for. The functions from here to newSession are large and few, and have what is
 // seldom needed done by others: interpreted, a session's opening costs what they have in them.
-func admit(v *visit, rw http.ResponseWriter, req *http.Request) {
+func admit(v *visit, rw http.ResponseWriter, req *http.Request, done chan struct{}) {
+	defer admitted(v, done)
 	m := v.middleware
 	set := m.settings
 	refused := check(v, set, req)
 	if refused != nil {
-		refused.answer(rw)
+		refuse(rw, refused)
 		return
 	}
 	ctx := req.Context()
 	v.roster = rosterOf(ctx)
 	if v.roster.shutdown.Err() != nil {
-		refuseRestart.answer(rw)
+		refuse(rw, refuseRestart)
 		return
-	}
-	v.path = v.rest
-	if v.rest == "" || len(set.path) > 0 {
-		v.path = sentPath(req.URL)
 	}
 	ip, _, _ := net.SplitHostPort(req.RemoteAddr)
 	v.ip = ip
@@ -154,11 +183,11 @@ func admit(v *visit, rw http.ResponseWriter, req *http.Request) {
 	}
 	v.place, refused = take(m.name, client, l)
 	if refused != nil {
-		refused.answer(rw)
+		refuse(rw, refused)
 		return
 	}
 	if set.forward {
-		open(ctx, v, rw, req)
+		open(ctx, set.upstream, v, rw, req)
 	} else if set.inline {
 		between(v, rw, req)
 	} else {
@@ -166,8 +195,9 @@ func admit(v *visit, rw http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// leave ends a visit whose session has.
+// leave ends a visit when its session does.
 func leave(v *visit) {
+	<-v.session.ended
 	end(v.session)
 	entry := recordOf(v, v.session)
 	logLine(entry)
@@ -176,54 +206,18 @@ func leave(v *visit) {
 	}
 }
 
-// errand is a function that runs in a goroutine of its own.
-type errand struct {
-	run    func() // called again, it does nothing but panic if it has
-	done   chan struct{}
-	failed bool // it has panicked, if that is closed
-}
-
-// sendOut runs f.
-func sendOut(f func()) *errand {
-	e := &errand{run: sync.OnceFunc(f), done: make(chan struct{}), failed: true}
-	go carryOut(e)
-	return e
-}
-
-// carryOut runs an errand.
-func carryOut(e *errand) {
-	defer carriedOut(e)
-	e.run()
-	e.failed = false
-}
-
-// carriedOut, deferred, ends an errand. Its panic is kept for await.
-func carriedOut(e *errand) {
-	_ = recover()
-	close(e.done)
-}
-
-// await waits for an errand, and panics as it has.
-func await(e *errand) {
-	<-e.done
-	if e.failed {
-		e.run()
-	}
-}
-
 // open does both handshakes, the upstream's first, and joins the connections. There is no session
 // where it has given the client another answer than 101.
-func open(ctx context.Context, v *visit, rw http.ResponseWriter, req *http.Request) {
-	u := v.middleware.settings.upstream
+func open(ctx context.Context, u *upstream, v *visit, rw http.ResponseWriter, req *http.Request) {
 	e := u.endpoint
 	if u.rules != nil {
 		e = choose(u, req)
 	}
 	target, query := e.target, req.URL.RawQuery
 	if query != "" || u.appendPath {
-		full, ok := targetFor(u, e, v.rest, query)
+		full, ok := targetFor(u, e, restOf(v), query)
 		if !ok {
-			refusePath.answer(rw)
+			refuse(rw, refusePath)
 			return
 		}
 		target = full
@@ -250,22 +244,24 @@ func handshake(ctx context.Context, u *upstream, v *visit, rw http.ResponseWrite
 		_ = conn.SetDeadline(time.Now().Add(u.upgradeTimeout))
 	}
 	release := onDone(ctx, conn)
-	limited := io.LimitReader(conn, maxAnswerHeader)
-	reader := bufio.NewReaderSize(limited, answerBufferBytes)
-	var answer *http.Response
-	err := send(u, v, req, e, target, key)
+	d := deskFor(conn)
+	answer, err := noAnswer, send(u, v, req, e, target, key, d.lines)
 	if err == nil {
 		//nolint:bodyclose // the body is read from the connection, which is closed
-		answer, err = readAnswer(reader)
+		answer, err = http.ReadResponse(d.reader, anyGet)
+		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+			//nolint:bodyclose // as above
+			answer, err = finalAnswer(d.reader, answer, err)
+		}
 	}
 	release()
 	if err != nil {
 		failUpstream(v, rw, req, err)
 		return
 	}
-	_ = conn.SetDeadline(time.Time{})
+	_ = conn.SetDeadline(never)
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		passOn(ctx, v, rw, answer, limited)
+		passOn(ctx, v, rw, answer, d.answer)
 		return
 	}
 	err = verify(v, answer.Header, key)
@@ -273,44 +269,48 @@ func handshake(ctx context.Context, u *upstream, v *visit, rw http.ResponseWrite
 		failUpstream(v, rw, req, err)
 		return
 	}
-	accept(v, rw, req, answer.Header, reader)
+	accept(v, rw, req, answer.Header, d)
 }
 
 // passOn hands an upstream's answer other than 101 to the client, while that waits for it. The answer
 // has been read through limited, and its body is longer.
-func passOn(ctx context.Context, v *visit, rw http.ResponseWriter, answer *http.Response, limited io.Reader) {
-	limited.(*io.LimitedReader).N = unlimited
+func passOn(ctx context.Context, v *visit, rw http.ResponseWriter, answer *http.Response, limited *io.LimitedReader) {
+	limited.N = unlimited
 	release := onDone(ctx, v.dialed)
 	defer release()
 	pass(rw, answer)
 }
 
 // accept takes over the client's connection, answers 101 with what the upstream has agreed to, and
-// joins the connections. reader has what came after the upstream's answer.
-func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Header, reader *bufio.Reader) {
+// joins the connections. d has what came after the upstream's answer.
+func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Header, d *desk) {
 	header := rw.Header()
-	client, early, err := takeOver(rw)
+	client, source, err := takeOver(rw)
 	if err != nil {
-		v.middleware.reportClient(err)
-		refuseHijack.answer(rw)
+		reportClient(v, err)
+		refuse(rw, refuseHijack)
 		return
 	}
 	v.taken = client
-	err = switchTo(v, client, header, req.Header[keyHeader][0], agreed)
+	err = switchTo(v, client, header, req.Header[keyHeader][0], agreed, d.lines)
 	if err != nil {
-		v.middleware.reportClient(err)
+		reportClient(v, err)
 		return
 	}
-	var pushed []byte
-	if reader.Buffered() > 0 {
-		pushed = taken(reader)
+	near := &side{name: clientSide, conn: client, source: client, reader: source}
+	far := &side{name: upstreamSide, conn: v.dialed, source: v.dialed, reader: v.dialed}
+	if d.reader.Buffered() > 0 {
+		far.reader = after(taken(d.reader), v.dialed)
 	}
-	v.session = link(v, newSide(clientSide, client, early), newSide(upstreamSide, v.dialed, pushed))
+	d.answer.R = nil // whose memory goes with the session
+	desks.Put(d)
+	m := v.middleware
+	v.session = newSession(near, far, v.rules, m.settings, m.report)
 }
 
 // reportClient logs why a client's connection could not be had.
-func (m *Middleware) reportClient(cause error) {
-	m.report("client connection not taken over", cause)
+func reportClient(v *visit, cause error) {
+	v.middleware.report("client connection not taken over", cause)
 }
 
 // hangUp closes what connections a visit has without a session.
@@ -331,25 +331,19 @@ func hangUpOn(conn net.Conn) {
 	}
 }
 
-// link joins two sides whose handshakes are done.
-func link(v *visit, client, upstream *side) *session {
-	m := v.middleware
-	return newSession(client, upstream, v.rules, m.settings, m.report)
-}
-
 // failUpstream answers a client whose upstream could not be reached, and logs the cause,
 // unless the client has gone and made it fail.
 func failUpstream(v *visit, rw http.ResponseWriter, req *http.Request, cause error) {
 	if req.Context().Err() != nil {
-		refuseGone.answer(rw)
+		refuse(rw, refuseGone)
 		return
 	}
 	v.reportUpstream(cause)
 	if isTimeout(cause) {
-		refuseTimeout.answer(rw)
+		refuse(rw, refuseTimeout)
 		return
 	}
-	refuseGateway.answer(rw)
+	refuse(rw, refuseGateway)
 }
 
 // reportUpstream logs why there is no session with the upstream.
