@@ -14,10 +14,6 @@ import (
 // and 0.6 of stack.
 func pump(s *session, f *flow) {
 	defer arrive(s)
-	if s.tunnel {
-		pipe(s, f)
-		return
-	}
 	for {
 		n, err := f.from.reader.Read(f.buf[f.held:])
 		if attend(s, f, n, err) {
@@ -32,6 +28,9 @@ func pump(s *session, f *flow) {
 // unless the destination stands inside a frame. A pong to a ping of ours does not end the rest, and
 // most sessions end out of it: so neither costs much.
 func attend(s *session, f *flow, n int, err error) bool {
+	if s.tunnel {
+		return carry(s, f, n, err)
+	}
 	if f.track.left == 0 {
 		if n == f.header+pingSize && f.from.heart != nil && f.held == 0 && isPong(s, f, f.buf[:n]) {
 			return true

@@ -38,6 +38,7 @@ func warm() {
 	beat(&metronome{due: []*session{s}})
 	onTimer(s)
 	s.dismiss(restarting)
+	_ = copyOn(s, f, 1)
 	s.tunnel = true
 	pump(s, s.toUpstream)
 	pump(s, s.toClient)

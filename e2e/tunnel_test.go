@@ -135,23 +135,25 @@ func TestTunnelMoving(t *testing.T) {
 	})
 }
 
-// TestTunnelIdle has a tunnel say nothing for several writeTimeouts, and then work.
+// TestTunnelIdle has a tunnel say nothing for several writeTimeouts, and then work, twice.
 func TestTunnelIdle(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		j := newGround(t, e, object{"tunnel": true, "writeTimeout": "200ms"}).join(t)
-		quiet(t, j.client, time.Second)
-		for _, by := range ends {
-			near, far := j.from(by)
-			if _, err := io.WriteString(near, "hello"); err != nil {
-				t.Fatal(err)
+		for range 2 {
+			quiet(t, j.client, time.Second)
+			for _, by := range ends {
+				near, far := j.from(by)
+				if _, err := io.WriteString(near, "hello"); err != nil {
+					t.Fatal(err)
+				}
+				expect(t, far, []byte("hello"))
 			}
-			expect(t, far, []byte("hello"))
 		}
 		j.client.Close()
 		expectEnd(t, j.upstream)
 		j.upstream.Close()
 		want := ending{EndedBy: "client"}
-		want.FromClient, want.FromUpstream = tunnelled(5, 5)
+		want.FromClient, want.FromUpstream = tunnelled(10, 10)
 		j.expectRecord(t, want)
 	})
 }
