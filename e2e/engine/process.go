@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -31,7 +30,7 @@ type Process struct {
 	host   string // of all its addresses
 	dir    string // working directory
 	binary string
-	log    *Log // for the plugin's output
+	log    *Log // for the plugin's output; nil where that goes to a file
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once the process is gone and all its output read
 
@@ -60,7 +59,7 @@ const (
 )
 
 // startProcess runs the Traefik binary with the plugin in root and that many entry points, as s asks. The plugin's
-// output goes to log.
+// output goes to log, or to a file where that is nil.
 func startProcess(binary, root string, s Setup, entryPoints int, log *Log) (*Process, error) {
 	addrs, err := FreeAddrs(s.Host, entryPoints+1)
 	if err != nil {
@@ -83,8 +82,9 @@ func startProcess(binary, root string, s Setup, entryPoints int, log *Log) (*Pro
 		return nil, err
 	}
 	if err := p.await(func() bool { return status(p.API+"/api/overview") == http.StatusOK }); err != nil {
+		output, _ := os.ReadFile(filepath.Join(dir, outputFile)) // there is none where there is a log
 		p.Stop()
-		return nil, fmt.Errorf("starting Traefik: %w", err)
+		return nil, fmt.Errorf("starting Traefik: %w\n%s", err, output)
 	}
 	return p, nil
 }
@@ -101,7 +101,7 @@ func (p *Process) Restart() error {
 }
 
 func (p *Process) launch() error {
-	r, w, err := os.Pipe()
+	w, watch, err := p.outlet()
 	if err != nil {
 		return err
 	}
@@ -113,21 +113,36 @@ func (p *Process) launch() error {
 	err = p.cmd.Start()
 	w.Close()
 	if err != nil {
-		r.Close()
+		watch()
 		return err
 	}
 	p.Pid = p.cmd.Process.Pid
-	p.exited = make(chan struct{})
-	go p.watch(r)
+	exited := make(chan struct{})
+	p.exited = exited
+	go func() {
+		defer close(exited)
+		watch()
+		_ = p.cmd.Wait() // that Traefik has ended is told by exited; its status does not matter
+	}()
 	return nil
 }
 
-// watch reads the process's output until its end. What is not the plugin's is Traefik's own log.
-func (p *Process) watch(output io.ReadCloser) {
-	defer close(p.exited)
-	defer output.Close()
-	collect(output, p.log, os.Stderr)
-	_ = p.cmd.Wait() // that Traefik has ended is told by exited; its status does not matter
+// outputFile has a process's output where there is no log, in its directory.
+const outputFile = "output.log"
+
+// outlet is what a process writes its output to, and watch reads that until its end. What is not the plugin's is
+// Traefik's own log.
+func (p *Process) outlet() (w *os.File, watch func(), err error) {
+	if p.log == nil {
+		w, err = os.Create(filepath.Join(p.dir, outputFile))
+		return w, func() {}, err
+	}
+	r, w, err := os.Pipe()
+	watch = func() {
+		defer r.Close()
+		collect(r, p.log, os.Stderr)
+	}
+	return w, watch, err
 }
 
 // layOut fills the working directory: the plugin where Traefik looks for local ones, the static configuration, a
