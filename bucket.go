@@ -22,7 +22,8 @@ func meter(t *track, l *limits) {
 	if l.messageRate <= 0 {
 		return
 	}
-	t.bucket = &bucket{rate: l.messageRate, depth: l.messageBurst, share: int(l.messageBurst / sharing), tokens: l.messageBurst}
+	t.metered = true
+	t.bucket = bucket{rate: l.messageRate, depth: l.messageBurst, share: int(l.messageBurst / sharing), tokens: l.messageBurst}
 	t.ceiling = 0
 }
 
@@ -30,7 +31,7 @@ func meter(t *track, l *limits) {
 // come as are needed and a share besides, and returns how many may come until it is reached.
 // A message takes its token when it ends, but has to find it there when it begins.
 func refill(t *track, needed int, now time.Duration) int {
-	b := t.bucket
+	b := &t.bucket
 	b.tokens += (now-b.at).Seconds()*b.rate - float64(t.messages-b.counted)
 	if b.tokens > b.depth {
 		b.tokens = b.depth

@@ -38,7 +38,7 @@ func TestBucket(t *testing.T) {
 	}
 	unmetered := newTrack(plain, true)
 	meter(unmetered, &limits{})
-	if unmetered.bucket != nil || unmetered.ceiling != unlimited {
+	if unmetered.metered || unmetered.ceiling != unlimited {
 		t.Error("messages are bounded without a rate")
 	}
 }

@@ -112,6 +112,7 @@ type settings struct {
 	checkText     bool
 	tunnel        bool
 	outlines      map[*grammar]*outline // of the sessions under each grammar
+	metronome     *metronome            // of their pings; nil where there are none
 }
 
 // newSettings are the settings of a relay within limits, with no others.
@@ -125,6 +126,9 @@ func newSettings(l limits) *settings {
 func (s *settings) bound(l limits) {
 	s.limits = l.settled()
 	s.outlines = map[*grammar]*outline{}
+	if s.limits.pingInterval > 0 {
+		s.metronome = metronomeOf(s.limits.pingInterval)
+	}
 	for _, rules := range []*grammar{plain, compressed, extended, lax, plainText, compressedText} {
 		s.outlines[rules] = newOutline(rules, s.limits)
 	}

@@ -3,52 +3,10 @@ package wsfw
 import (
 	"context"
 	"errors"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"testing"
 	"time"
 )
-
-func TestRosterOf(t *testing.T) {
-	var r *roster
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { r = rosterOf(req.Context()) }))
-	defer server.Close()
-	for i := 0; i < 2; i++ { // being asked has not disturbed the server
-		before := r
-		resp, err := http.Get(server.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if i > 0 && r != before {
-			t.Error("a server has two rosters")
-		}
-	}
-	if r.shutdown.Err() != nil {
-		t.Fatal("a live server has been shut down")
-	}
-	if err := server.Config.Shutdown(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	<-r.shutdown.Done()
-}
-
-// A server may be shutting down when it is first heard of.
-func TestRosterOfLate(t *testing.T) {
-	server := &http.Server{}
-	if err := server.Shutdown(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	req := httptest.NewRequest(http.MethodGet, "/", nil)
-	if rosterOf(req.Context()).shutdown.Err() != nil {
-		t.Error("a request without a server came by one that has been shut down")
-	}
-	req = req.WithContext(context.WithValue(req.Context(), http.ServerContextKey, server))
-	if rosterOf(req.Context()).shutdown.Err() == nil {
-		t.Error("a server that has been shut down is taken for a live one")
-	}
-}
 
 func TestDrain(t *testing.T) {
 	s := restingSession(limits{drainTimeout: 50 * time.Millisecond})
@@ -62,7 +20,7 @@ func TestDrain(t *testing.T) {
 	if s.outcome.code != closeRestart || s.toUpstream.from.farewell == nil {
 		t.Errorf("outcome %+v", s.outcome)
 	}
-	s.closing.Stop()
+	s.timer.Stop()
 }
 
 func TestDrainOver(t *testing.T) {
@@ -84,7 +42,7 @@ func TestRosterDrains(t *testing.T) {
 		sessions = append(sessions, s)
 	}
 	gone := sessions[1]
-	withdraw(gone)
+	end(gone)
 	cancel()
 	expectDrained(t, sessions[0])
 	expectDrained(t, sessions[2])
@@ -92,8 +50,8 @@ func TestRosterDrains(t *testing.T) {
 	late := restingSession(limits{})
 	begin(late, r)
 	expectDrained(t, late)
-	if gone.draining != nil || len(r.sessions) > 0 {
-		t.Errorf("%d sessions are left, and one that has gone was drained: %v", len(r.sessions), gone.draining != nil)
+	if gone.draining != nil || len(onRoster(r)) > 0 {
+		t.Errorf("%d sessions are left, and one that has gone was drained: %v", len(onRoster(r)), gone.draining != nil)
 	}
 }
 

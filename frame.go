@@ -1,7 +1,6 @@
 package wsfw
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
@@ -93,8 +92,9 @@ type track struct {
 	maxFrame   int      // longest payload of a data frame, at most
 	maxMessage int      // that of a message
 	message    int      // payload of the current fragmented message so far
-	bucket     *bucket  // bounds the rate of messages; nil where that is not asked for
-	ceiling    int64    // of messages, by the bucket
+	metered    bool     // the rate of messages is bounded
+	bucket     bucket   // by this,
+	ceiling    int64    // and their number for now
 	speller    *speller // checks text; nil where that is not asked for
 	spelling   bool     // the current frame is of text that is checked
 
@@ -103,7 +103,7 @@ type track struct {
 
 	control int64 // bytes of pings and pongs passed
 
-	token []byte // begins the payload of our own pings to the source; nil where there are none
+	token uint64 // begins the payload of our own pings to the source; 0 where there are none
 
 	closing []byte // the close frame that ended the walk, which has yet to be passed on
 	pong    []byte // the payload of the pong to a ping of ours that ended the walk, which is not passed on
@@ -280,14 +280,14 @@ func (t *track) endsBefore(frame []byte) bool {
 // answers is the payload of a complete control frame where that is the pong to a ping of
 // ours, else nil.
 func (t *track) answers(frame []byte) []byte {
-	if t.token == nil || frame[0] != finBit|opPong {
+	if t.token == 0 || frame[0] != finBit|opPong {
 		return nil
 	}
 	if frame[1]&0x7F != pingSize || (frame[1] >= maskBit) != t.masked {
 		return nil
 	}
 	payload := controlPayload(frame)
-	if !bytes.Equal(payload[:tokenSize], t.token) {
+	if binary.BigEndian.Uint64(payload) != t.token {
 		return nil
 	}
 	return payload

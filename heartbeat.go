@@ -27,34 +27,26 @@ type heartbeat struct {
 
 	// Of whoever holds the pen.
 	frame []byte // the latest ping
-	pad   []byte // its masking key, over and over
 	pings int64
+
+	pad []byte // a masking key, over and over: that of the latest ping, or what a pong seems to have
 
 	// Of the pump from the side.
 	pongs                  int64
 	answered               time.Duration // when the latest ping that was answered had been sent
 	shortest, longest, sum time.Duration // of round trips
-	scratch                []byte
 }
 
-// newHeartbeat is the heartbeat of a side that is about to be pinged.
-func newHeartbeat(toUpstream bool) *heartbeat {
+// newHeartbeat is the heartbeat of a side that is about to be pinged first.
+func newHeartbeat(x *side) *heartbeat {
+	toUpstream := x.name == upstreamSide
 	payload := make([]byte, pingSize)
-	// The error is always nil on the platforms that Traefik runs on.
-	_, _ = rand.Read(payload[:tokenSize])
-	h := &heartbeat{masks: toUpstream, payload: payload, frame: controlFrame(opPing, payload, toUpstream)}
-	if toUpstream {
-		h.pad = make([]byte, pingSize)
-	} else {
+	binary.BigEndian.PutUint64(payload, x.token)
+	h := &heartbeat{masks: toUpstream, payload: payload, frame: controlFrame(opPing, payload, toUpstream), pad: make([]byte, pingSize)}
+	if !toUpstream {
 		h.payload = h.frame[2:]
-		h.scratch = make([]byte, pingSize)
 	}
 	return h
-}
-
-// token is what the payload of each ping begins with.
-func (h *heartbeat) token() []byte {
-	return h.payload[:tokenSize]
 }
 
 // stamp notes that f's destination is being pinged, and makes the payload for it. Needs
@@ -68,8 +60,12 @@ func stamp(s *session, f *flow, now time.Duration) {
 			x.doubted = false
 		}
 	}
-	x.answered = false
-	x.quiet = f.idle
+	x.owes = true
+	x.fed = !f.idle
+	if x.heart == nil {
+		x.heart = newHeartbeat(x)
+		s.pinged = true
+	}
 	h := x.heart
 	h.sent = now
 	binary.BigEndian.PutUint64(h.payload[tokenSize:], uint64(now))
@@ -101,7 +97,7 @@ func isLatest(h *heartbeat, pong []byte) bool {
 		return pong[1] == pingSize && bytes.Equal(pong[2:], h.payload)
 	}
 	// What is left of a masked payload when the payload is taken off it is the key, over and over.
-	key, rest := pong[2:2+maskSize], h.scratch
+	key, rest := pong[2:2+maskSize], h.pad
 	subtle.XORBytes(rest, pong[2+maskSize:], h.payload)
 	return pong[1] == maskBit|pingSize && bytes.Equal(rest[:maskSize], key) && bytes.Equal(rest[maskSize:], rest[:pingSize-maskSize])
 }
@@ -145,15 +141,36 @@ type pulses struct {
 	Upstream *pulse `json:"upstream,omitempty"`
 }
 
-// pulses are the heartbeats for the record.
-func (s *session) pulses() *pulses {
-	return &pulses{Client: s.client.heart.pulse(), Upstream: s.upstream.heart.pulse()}
+// noPulses are those of a session that was not pinged yet, nil where it is not to be.
+func (l limits) noPulses() *pulses {
+	if l.pingInterval == 0 {
+		return nil
+	}
+	none := new(pulses)
+	if l.pingClient {
+		none.Client = noPulse
+	}
+	if l.pingUpstream {
+		none.Upstream = noPulse
+	}
+	return none
 }
 
-// pulse is the heartbeat for the record, nil where the side was not pinged.
-func (h *heartbeat) pulse() *pulse {
-	if h == nil {
+var noPulse = &pulse{}
+
+// pulsesOf are a session's heartbeats for the record.
+func pulsesOf(s *session) *pulses {
+	return &pulses{Client: pulseOf(s.client), Upstream: pulseOf(s.upstream)}
+}
+
+// pulseOf is a side's heartbeat for the record, nil where it was not to be pinged.
+func pulseOf(x *side) *pulse {
+	h := x.heart
+	if x.token == 0 {
 		return nil
+	}
+	if h == nil {
+		return noPulse
 	}
 	p := &pulse{Pings: h.pings, Pongs: h.pongs, Least: milliseconds(h.shortest), Most: milliseconds(h.longest)}
 	if h.pongs > 0 {

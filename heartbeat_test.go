@@ -2,37 +2,66 @@ package wsfw
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 	"time"
 )
 
 func TestRoundTrips(t *testing.T) {
-	h := newHeartbeat(false)
-	if got := h.pulse(); *got != (pulse{}) {
+	s := pinged()
+	if got := pulsesOf(s).Client; *got != (pulse{}) {
 		t.Errorf("before any ping the record tells %+v", *got)
 	}
+	s.client.heart = newHeartbeat(s.client)
+	h := s.client.heart
 	h.pings = 3
 	notePong(h, 2*time.Second, 2*time.Second+500*time.Microsecond)
 	notePong(h, time.Second, 2*time.Second+500*time.Microsecond)
-	if got, want := h.pulse(), (pulse{Pings: 3, Pongs: 2, Least: 0.5, Mean: 500.5, Most: 1000.5}); *got != want {
+	if got, want := pulsesOf(s).Client, (pulse{Pings: 3, Pongs: 2, Least: 0.5, Mean: 500.5, Most: 1000.5}); *got != want {
 		t.Errorf("the record tells %+v, want %+v", *got, want)
 	}
 	if h.answered != 2*time.Second {
 		t.Errorf("the latest ping answered was sent at %v", h.answered)
 	}
-	var none *heartbeat
-	if none.pulse() != nil {
-		t.Error("the record tells of a side that is not pinged")
+	if got := pulsesOf(s).Upstream; *got != (pulse{}) {
+		t.Errorf("of the upstream it tells %+v", *got)
 	}
+	s.client.token = 0
+	if got := pulsesOf(s); got.Client != nil || got.Upstream == nil {
+		t.Errorf("with one side pinged it tells %+v", got)
+	}
+}
+
+// Until a session is pinged its record tells of those sides that are to be.
+func TestNoPulses(t *testing.T) {
+	for _, c := range []limits{
+		{}, {pingInterval: time.Minute, pingClient: true}, {pingInterval: time.Minute, pingUpstream: true}, {pingInterval: time.Minute, pingClient: true, pingUpstream: true},
+	} {
+		got := c.settled().unpinged
+		if (got != nil) != (c.pingInterval > 0) {
+			t.Fatalf("%+v: %+v", c, got)
+		}
+		if got != nil && ((got.Client != nil) != c.pingClient || (got.Upstream != nil) != c.pingUpstream) {
+			t.Errorf("%+v: %+v", c, got)
+		}
+	}
+}
+
+// pinged is a session whose sides are to be pinged.
+func pinged() *session {
+	set := newSettings(limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true})
+	return newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, set, nil)
 }
 
 // A peer may put what it likes into a pong.
 func TestRoundTripsMadeUp(t *testing.T) {
-	h := newHeartbeat(true)
+	s := pinged()
+	h := newHeartbeat(s.upstream)
+	s.upstream.heart = h
 	for _, sent := range [][]byte{bytes.Repeat([]byte{0xFF}, 8), bytes.Repeat([]byte{0x7F}, 8)} {
-		notePong(h, sentAt(join(h.token(), sent)), time.Hour)
+		notePong(h, sentAt(join(h.payload[:tokenSize], sent)), time.Hour)
 	}
-	if got := h.pulse(); *got != (pulse{}) || h.answered != 0 {
+	if got := pulseOf(s.upstream); *got != (pulse{}) || h.answered != 0 {
 		t.Errorf("the record tells %+v", *got)
 	}
 }
@@ -41,10 +70,11 @@ func TestPingFrames(t *testing.T) {
 	s := restingSession(limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true})
 	for _, f := range s.flows {
 		toUpstream := f.to.name == upstreamSide
-		h, peer := f.to.heart, f.to.conn.(*script)
-		size := len(controlFrame(opPing, h.payload, toUpstream))
+		peer := f.to.conn.(*script)
+		size := len(controlFrame(opPing, make([]byte, pingSize), toUpstream))
 		for i := 1; i < 4; i++ {
 			stamp(s, f, time.Duration(i))
+			h := f.to.heart
 			if err := ping(f.to); err != nil {
 				t.Fatal(err)
 			}
@@ -59,18 +89,18 @@ func TestPingFrames(t *testing.T) {
 				t.Errorf("the masking key %x is used twice", got[2:6])
 			}
 		}
-		if f.to.pinged != 1 || h.pings != 3 {
-			t.Errorf("the first unanswered ping was sent at %v, of %d", f.to.pinged, h.pings)
+		if f.to.pinged != 1 || f.to.heart.pings != 3 {
+			t.Errorf("the first unanswered ping was sent at %v, of %d", f.to.pinged, f.to.heart.pings)
 		}
 	}
 }
 
 func TestLatestPong(t *testing.T) {
-	for _, toUpstream := range []bool{false, true} {
-		h := newHeartbeat(toUpstream)
-		s := restingSession(limits{})
-		f := &flow{to: &side{heart: h}}
+	s := pinged()
+	for i, toUpstream := range []bool{true, false} {
+		f := s.flows[i]
 		stamp(s, f, 7)
+		h := f.to.heart
 		pong := controlFrame(opPong, h.payload, !toUpstream)
 		if !isLatest(h, pong) {
 			t.Errorf("%x is not known", pong)
@@ -90,18 +120,23 @@ func TestLatestPong(t *testing.T) {
 }
 
 func TestTokensDiffer(t *testing.T) {
-	s := newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, newSettings(limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true}), nil)
-	client, upstream := s.client.heart.token(), s.upstream.heart.token()
-	if len(client) != tokenSize || bytes.Equal(client, upstream) {
-		t.Errorf("tokens %x and %x", client, upstream)
+	seen := map[uint64]bool{0: true}
+	for i := 0; i < 2; i++ {
+		for _, f := range pinged().flows {
+			token := f.track.token
+			if seen[token] || binary.BigEndian.Uint64(newHeartbeat(f.from).payload) != token {
+				t.Errorf("token %x, after %v", token, seen)
+			}
+			seen[token] = true
+		}
 	}
 }
 
 // The pong to a ping of ours ends the walk wherever a chunk ends before it, and counts as
 // nothing that has passed. So it does when it is compared with others.
 func TestWalkEndsBeforeOurPong(t *testing.T) {
-	token := []byte("12345678")
-	payload := join(token, []byte("sometime"))
+	payload := []byte("12345678sometime")
+	token := binary.BigEndian.Uint64(payload)
 	for _, mask := range []bool{false, true} {
 		ours := frame(finBit|opPong, payload, mask)
 		before := join(frame(0x81, []byte("x"), mask), frame(finBit|opPing, payload, mask), frame(finBit|opPong, payload[1:], mask))
@@ -125,8 +160,8 @@ func TestWalkEndsBeforeOurPong(t *testing.T) {
 }
 
 func TestAbsorb(t *testing.T) {
-	s := newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, newSettings(limits{pingInterval: time.Minute, pingClient: true}), nil)
-	f := s.toUpstream
+	f := pinged().toUpstream
+	f.from.heart = newHeartbeat(f.from)
 	pong := controlFrame(opPong, f.from.heart.payload, true)
 	f.buf = join([]byte("before"), pong, []byte("after"))
 	f.track.pong = controlPayload(pong)

@@ -34,7 +34,11 @@ type limits struct {
 	tick, doubt time.Duration // workTick and lastChance
 	patience    time.Duration // maxInactivity; forever where that is off
 	bounded     bool          // there are only so many places
-	timed       bool          // a session has to be judged when something is due
+	timed       bool          // a session has to be judged when something is due,
+	punctual    bool          // which may be before it is pinged
+	unpinged    *pulses       // in the record of a session that was not pinged yet
+	briefest    time.Duration // lifetime of a session,
+	spread      int64         // by how much, in nanoseconds, others are longer
 }
 
 const (
@@ -100,6 +104,14 @@ func (l limits) settled() *limits {
 	l.patience = later(0, l.maxInactivity)
 	l.bounded = l.maxConnections > 0 || l.maxPerClient > 0
 	l.timed = l.maxLifetime > 0 || l.maxInactivity > 0 || l.pongTimeout > 0
+	l.briefest = l.maxLifetime - l.maxLifetime/10
+	l.spread = int64(l.maxLifetime / 5)
+	l.unpinged = l.noPulses()
+	first := l.patience
+	if l.maxLifetime > 0 && l.briefest < first {
+		first = l.briefest
+	}
+	l.punctual = l.timed && (l.pingInterval == 0 || first <= 2*l.pingInterval)
 	return &l
 }
 
@@ -146,16 +158,6 @@ func (l limits) lastChance() time.Duration {
 		return least
 	}
 	return chance
-}
-
-// spreadLifetime is maxLifetime for one session: up to a tenth less or more, so that sessions
-// that began together do not end together.
-func spreadLifetime(l *limits) time.Duration {
-	if l.maxLifetime <= 0 {
-		return forever
-	}
-	tenth := l.maxLifetime / 10
-	return l.maxLifetime - tenth + random(2*tenth)
 }
 
 // sizeUnits are what a size may end with, and how many bytes each is.

@@ -1,25 +1,25 @@
 package wsfw
 
 import (
-	"math/rand"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// metronome has the sessions of one pingInterval pinged. The interval is divided into slots
-// of which each session has one by chance, so that sessions that began together are not
-// pinged together. One timer serves them all: in the interpreter a timer of its own for each
-// session would cost more than the pings.
+// metronome has the sessions of one pingInterval pinged. The interval is divided into turns, at each of which
+// it goes through its part of every roster. One timer serves them all: in the interpreter a timer of its own
+// for each session would cost more than the pings.
 type metronome struct {
 	interval time.Duration
-	slot     time.Duration // how long one lasts
+	turns    int           // in an interval
+	turn     time.Duration // how long one lasts
 	started  time.Time
+	sessions atomic.Int64 // that it has pinged
 
-	mu       sync.Mutex
-	slots    [][]*session
-	sessions int         // in all slots
-	served   int         // slots, counted from the start on, that have had their turn
-	timer    *time.Timer // runs while there are sessions
+	mu      sync.Mutex
+	served  int         // turns since the start that have passed
+	running bool        // there is one to come, as there is while there are sessions
+	timer   *time.Timer // for that
 
 	// Of the timer's function, of which one runs at a time.
 	due     []*session // that are to be pinged yet
@@ -28,33 +28,42 @@ type metronome struct {
 	lent    int        // and, by index in its flows, the pens of pumps at rest
 }
 
-const (
-	// shortestSlot and mostSlots keep a metronome from running for next to nobody.
-	shortestSlot = 20 * time.Millisecond
-	mostSlots    = 500
-)
+// shortestTurn keeps a metronome from running for next to nobody.
+const shortestTurn = 20 * time.Millisecond
 
-// metronomes has those that have sessions, by their interval.
+// metronomes has one for each interval that there has been a middleware with. They are not taken out, for
+// sessions outlive their middleware, and those of the next one go by the same.
 var (
 	metronomesMu sync.Mutex
 	metronomes   = map[time.Duration]*metronome{}
 )
 
+// metronomeOf is that of an interval.
+func metronomeOf(interval time.Duration) *metronome {
+	metronomesMu.Lock()
+	defer metronomesMu.Unlock()
+	m := metronomes[interval]
+	if m == nil {
+		m = newMetronome(interval)
+		metronomes[interval] = m
+	}
+	return m
+}
+
 // newMetronome makes one that does not run yet. A variable, for an interpreted closure keeps
-// the frames of all callers of the function in which it is made, and this one outlives the
-// session that needs it first.
+// the frames of all callers of the function in which it is made.
 var newMetronome = func(interval time.Duration) *metronome {
-	slots := int(interval / shortestSlot)
-	if slots < 1 {
-		slots = 1
+	turns := int(interval / shortestTurn)
+	if turns < 1 {
+		turns = 1
 	}
-	if slots > mostSlots {
-		slots = mostSlots
+	if turns > rosterSlots {
+		turns = rosterSlots
 	}
-	m := &metronome{interval: interval, slot: interval / time.Duration(slots), started: time.Now(), slots: make([][]*session, slots)}
+	m := &metronome{interval: interval, turns: turns, turn: interval / time.Duration(turns), started: time.Now()}
 	m.timer = time.AfterFunc(forever, func() {
 		defer func() { _ = recover() }()
-		m.due = turn(m)
+		m.due = takeTurns(m)
 		for len(m.due) > 0 {
 			beat(m)
 		}
@@ -63,72 +72,65 @@ var newMetronome = func(interval time.Duration) *metronome {
 	return m
 }
 
-// keepBeat has a session pinged until it leaves.
+// keepBeat has a session pinged until it leaves its metronome.
 func keepBeat(s *session) {
-	metronomesMu.Lock()
-	defer metronomesMu.Unlock()
-	m := metronomes[s.pingInterval]
-	if m == nil {
-		m = newMetronome(s.pingInterval)
-		metronomes[s.pingInterval] = m
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s.slot = rand.Intn(len(m.slots))
-	m.slots[s.slot] = append(m.slots[s.slot], s)
-	m.sessions++
-	if m.sessions == 1 {
-		m.timer.Reset(m.slot)
+	m := s.metronome.(*metronome)
+	if m.sessions.Add(1) == 1 {
+		startTurns(m)
 	}
 }
 
-// leaveBeat has a session pinged no longer. The last one stops the metronome.
+// leaveBeat has the metronome of a session ping one less.
 func leaveBeat(s *session) {
-	metronomesMu.Lock()
-	defer metronomesMu.Unlock()
-	m := metronomes[s.pingInterval]
+	s.metronome.(*metronome).sessions.Add(-1)
+}
+
+// startTurns has a metronome run that may have stopped.
+func startTurns(m *metronome) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	slot := m.slots[s.slot]
-	last := len(slot) - 1
-	for i, other := range slot {
-		if other == s {
-			slot[i] = slot[last]
-			slot[last] = nil
-			m.slots[s.slot] = slot[:last]
-		}
-	}
-	m.sessions--
-	if m.sessions == 0 {
-		m.timer.Stop()
-		delete(metronomes, s.pingInterval)
+	if !m.running {
+		m.running = true
+		m.timer.Reset(m.turn)
 	}
 }
 
-// turn returns the sessions of the slots whose turn has come. A metronome that comes late
-// makes up for no beat that it has missed.
-func turn(m *metronome) []*session {
+// takeTurns returns the sessions whose turn has come. A metronome that comes late makes up for no beat that it
+// has missed.
+func takeTurns(m *metronome) []*session {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := int(time.Since(m.started)/m.slot) + 1
+	now := int(time.Since(m.started)/m.turn) + 1
 	from := m.served
-	if from < now-len(m.slots) {
-		from = now - len(m.slots)
-	}
-	var sessions []*session
-	for ; from < now; from++ {
-		sessions = append(sessions, m.slots[from%len(m.slots)]...)
+	if from < now-m.turns {
+		from = now - m.turns
 	}
 	m.served = now
+	m.mu.Unlock()
+	var sessions []*session
+	for _, r := range allRosters() {
+		r.mu.Lock()
+		for at := from; at < now; at++ {
+			part := at % m.turns
+			for _, slot := range r.slots[part*rosterSlots/m.turns : (part+1)*rosterSlots/m.turns] {
+				for s := range slot {
+					if s.pingInterval == m.interval {
+						sessions = append(sessions, s)
+					}
+				}
+			}
+		}
+		r.mu.Unlock()
+	}
 	return sessions
 }
 
-// windUp has the metronome run again at the next slot.
+// windUp has the metronome run again at the next turn, unless it is for nobody.
 func windUp(m *metronome) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.sessions > 0 {
-		m.timer.Reset(time.Duration(m.served)*m.slot - time.Since(m.started))
+	m.running = m.sessions.Load() > 0
+	if m.running {
+		m.timer.Reset(time.Duration(m.served)*m.turn - time.Since(m.started))
 	}
 }
 
@@ -146,12 +148,16 @@ func beat(m *metronome) {
 		now := time.Since(s.started)
 		s.mu.Lock()
 		m.locked = true
+		if s.timed && s.alarm == nil && !s.over {
+			takeAlarm(s)
+			plan(s, now)
+		}
 		for i, f := range s.flows {
 			x := f.to
-			if x.heart == nil || s.closing != nil || s.over {
+			if x.token == 0 || s.closing || s.over {
 				continue
 			}
-			if x.quiet && x.answered && f.pen.TryLock() {
+			if !x.owes && !x.fed && f.pen.TryLock() {
 				m.lent |= 1 << i
 				stamp(s, f, now)
 			} else {

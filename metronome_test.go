@@ -1,6 +1,8 @@
 package wsfw
 
 import (
+	"context"
+	"net/http"
 	"testing"
 	"time"
 )
@@ -39,7 +41,7 @@ func TestBeat(t *testing.T) {
 func TestBeatLeavesToThePump(t *testing.T) {
 	reasons := map[string]func(s *session){
 		"a pump at work":       func(s *session) { s.toUpstream.pen.Lock() },
-		"a ping not answered":  func(s *session) { s.upstream.answered = false },
+		"a ping not answered":  func(s *session) { s.upstream.owes = true },
 		"something sent since": func(s *session) { rouse(s, s.toUpstream) },
 	}
 	for name, bringAbout := range reasons {
@@ -47,8 +49,8 @@ func TestBeatLeavesToThePump(t *testing.T) {
 			s := restingSession(limits{pingInterval: time.Minute, pingUpstream: true})
 			bringAbout(s)
 			strike(s)
-			if f := s.toUpstream; !f.due || !isSentToLook(f) || f.to.heart.pings > 0 {
-				t.Errorf("due: %v, sent to look: %v, pings: %d", f.due, isSentToLook(f), f.to.heart.pings)
+			if f := s.toUpstream; !f.due || !isSentToLook(f) || f.to.heart != nil {
+				t.Errorf("due: %v, sent to look: %v, heart: %v", f.due, isSentToLook(f), f.to.heart)
 			}
 		})
 	}
@@ -76,11 +78,11 @@ func TestPingWaits(t *testing.T) {
 func TestBeatOfTheEnding(t *testing.T) {
 	s := restingSession(limits{pingInterval: time.Minute, pingClient: true})
 	s.dismiss(restarting)
-	defer s.closing.Stop()
+	defer s.timer.Stop()
 	s.toClient.due = true
 	strike(s)
 	glance(s, s.toClient)
-	if s.client.heart.pings > 0 || s.toClient.pinging {
+	if s.client.heart != nil || s.toClient.pinging {
 		t.Error("a session that closes is pinged")
 	}
 }
@@ -94,7 +96,7 @@ func TestBeatSurvives(t *testing.T) {
 	worse := restingSession(l)
 	worse.report = bad.report
 	bad.client.conn.(*script).onWrite = func() { panic("provoked") }
-	worse.client.heart.payload = nil // which does for a panic with the lock held
+	worse.client.heart = &heartbeat{} // which does for a panic with the lock held
 	for m := (&metronome{due: []*session{bad, worse, good}}); len(m.due) > 0; {
 		beat(m)
 	}
@@ -109,53 +111,112 @@ func TestBeatSurvives(t *testing.T) {
 	}
 }
 
+// The sessions of an interval have their turn once in it, wherever they came in, and others have not.
 func TestTurns(t *testing.T) {
-	m := &metronome{slot: time.Second, started: time.Now(), slots: make([][]*session, 10)}
-	all := make([]*session, 10)
-	for i := range m.slots {
-		all[i] = &session{slot: i}
-		m.slots[i] = append(m.slots[i], all[i])
-	}
-	// Half a second after each time, so that a slow machine does not matter.
-	for _, step := range []struct {
-		seconds int
-		want    []int
-	}{
-		{0, []int{0}},
-		{0, nil},
-		{2, []int{1, 2}},
-		{11, []int{3, 4, 5, 6, 7, 8, 9, 0, 1}},
-		{1000, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 0}}, // an interval's slots at the most
-	} {
-		m.started = time.Now().Add(-time.Duration(step.seconds)*time.Second - time.Second/2)
-		got := turn(m)
-		if len(got) != len(step.want) {
-			t.Fatalf("after %d s there are %d sessions due, want %d", step.seconds, len(got), len(step.want))
+	const interval = 4321 * time.Second
+	l := limits{pingInterval: interval, pingClient: true}
+	for _, r := range []*roster{serverless, newRosterOfServer(t)} {
+		for i := 0; i < 2*rosterSlots; i++ {
+			s := restingSession(l)
+			begin(s, r)
+			defer end(s)
 		}
-		for i, slot := range step.want {
-			if got[i].slot != slot {
-				t.Errorf("after %d s session %d of those due is of slot %d, want %d", step.seconds, i, got[i].slot, slot)
+		other := restingSession(limits{pingInterval: 2 * interval, pingClient: true})
+		begin(other, r)
+		defer end(other)
+	}
+	for _, turns := range []int{1, 7, 10, rosterSlots} {
+		m := &metronome{interval: interval, turns: turns, turn: interval / time.Duration(turns)}
+		seen := map[*session]int{}
+		// Half a turn after each time, so that a slow machine does not matter.
+		for _, step := range []struct{ turn, due int }{
+			{0, 1}, {0, 0}, {turns / 2, turns / 2}, {turns - 1, turns - 1 - turns/2}, // all of an interval
+			{1000 * turns, turns}, // an interval's at the most
+		} {
+			m.started = time.Now().Add(-time.Duration(step.turn)*m.turn - m.turn/2)
+			got := takeTurns(m)
+			if want := 4 * rosterSlots * step.due / turns; len(got) < want-4*turns || len(got) > want+4*turns || step.due == 0 && len(got) > 0 {
+				t.Errorf("of %d turns, at %d, there are %d sessions due, want %d", turns, step.turn, len(got), want)
+			}
+			for _, s := range got {
+				seen[s]++
+				if s.pingInterval != interval {
+					t.Fatal("a session of another interval is due")
+				}
+			}
+		}
+		if len(seen) != 4*rosterSlots {
+			t.Errorf("of %d turns: %d sessions have been due", turns, len(seen))
+		}
+		for _, times := range seen {
+			if times != 2 {
+				t.Fatalf("of %d turns: a session has been due %d times in two intervals", turns, times)
 			}
 		}
 	}
 }
 
-// The last session to leave stops the metronome, and takes it out.
+// newRosterOfServer is a roster that metronomes go through.
+func newRosterOfServer(t *testing.T) *roster {
+	t.Helper()
+	server, r := &http.Server{}, newRoster(context.Background())
+	rostersMu.Lock()
+	defer rostersMu.Unlock()
+	rosters[server] = r
+	t.Cleanup(func() {
+		rostersMu.Lock()
+		defer rostersMu.Unlock()
+		delete(rosters, server)
+	})
+	return r
+}
+
+// A metronome runs for as long as there are sessions, and a turn more.
 func TestMetronomeStops(t *testing.T) {
 	l := limits{pingInterval: 12345 * time.Hour}
+	m := metronomeOf(l.pingInterval)
 	first, second := restingSession(l), restingSession(l)
-	keepBeat(first)
-	keepBeat(second)
-	m := metronomes[l.pingInterval]
-	if m.sessions != 2 || len(m.slots) != mostSlots {
-		t.Fatalf("there are %d sessions in %d slots", m.sessions, len(m.slots))
+	begin(first, serverless)
+	begin(second, serverless)
+	end(first)
+	takeTurns(m)
+	if windUp(m); !m.running || !m.timer.Stop() {
+		t.Error("the metronome has stopped before its last session has ended")
 	}
-	leaveBeat(first)
-	if len(m.slots[first.slot]) > 1 || metronomes[l.pingInterval] != m {
-		t.Error("the first has not left, or the second is left alone")
-	}
-	leaveBeat(second)
-	if m.timer.Stop() || metronomes[l.pingInterval] != nil {
+	end(second)
+	if windUp(m); m.running || m.timer.Stop() || metronomeOf(l.pingInterval) != m {
 		t.Error("the metronome goes on for nobody")
+	}
+	third := restingSession(l)
+	if begin(third, serverless); !m.running || !m.timer.Stop() {
+		t.Error("it does not run again for a session that comes later")
+	}
+	end(third)
+	windUp(m)
+}
+
+// What is due at a session that is pinged is seen to from its first ping on, unless it may come earlier.
+func TestAlarmAtTheFirstBeat(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		l     limits
+		first bool
+	}{
+		{"later", limits{pingInterval: time.Minute, pingClient: true, maxInactivity: 3 * time.Hour}, false},
+		{"a pong", limits{pingInterval: time.Minute, pingClient: true, pongTimeout: time.Second}, false},
+		{"a lifetime, earlier", limits{pingInterval: time.Hour, pingClient: true, maxLifetime: time.Hour}, true},
+		{"inactivity, earlier", limits{pingInterval: 2 * time.Hour, pingClient: true, maxInactivity: 3 * time.Hour}, true},
+		{"without pings", limits{maxInactivity: 3 * time.Hour}, true},
+	} {
+		s := restingSession(c.l)
+		begin(s, serverless)
+		if (s.alarm != nil) != c.first {
+			t.Errorf("%s: there is an alarm: %v", c.name, s.alarm != nil)
+		}
+		strike(s)
+		if s.alarm == nil || s.check == 0 || s.check == forever || s.check > s.patience && s.check > s.client.pongBy {
+			t.Errorf("%s: after a beat the next check is at %v", c.name, s.check)
+		}
+		end(s)
 	}
 }

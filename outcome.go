@@ -95,46 +95,41 @@ func (s *session) unwritable(f *flow, cause error) {
 	}
 }
 
-// endOfStream follows up the end of f's source and is the last act of its pump. Where both
-// connections are being closed there is nothing left to do.
+// endOfStream follows up the end of f's source and is the last act of its pump. A client that goes
+// without a close frame has vanished: the upstream sees its connection close, as it would without wsfw.
 func endOfStream(s *session, f *flow) {
 	s.mu.Lock()
-	over := s.over
+	if s.over {
+		s.mu.Unlock()
+		return // both connections are being closed: there is nothing left to do
+	}
+	vanished := f.to.farewell == nil && !f.to.closeSent && !f.from.closeReceived
+	if vanished && s.outcome.endedBy == "" {
+		s.outcome = outcome{endedBy: f.from.name, code: closeAbnormal, reason: "connection lost"}
+	}
 	s.mu.Unlock()
-	if !over {
-		endStream(s, f)
+	if vanished && f.from.name == clientSide {
+		cut(s)
+	} else {
+		followUp(s, f, vanished)
 	}
 }
 
-// endStream is endOfStream for a session that is not over. A side that goes without a close frame
-// has vanished: the client is told, with a code of a gateway; the upstream sees its connection
-// close, as it would without wsfw.
-func endStream(s *session, f *flow) {
+// followUp is endOfStream where there is still something to say. The client of an upstream that has
+// vanished is told, with a code of a gateway.
+func followUp(s *session, f *flow, vanished bool) {
 	s.mu.Lock()
-	farewell := f.to.farewell
-	told := f.to.closeSent
-	vanished := !told && farewell == nil && !f.from.closeReceived && !s.over
+	farewell, told := f.to.farewell, f.to.closeSent
 	s.mu.Unlock()
-	if vanished && f.from.name == clientSide {
-		conclude(s, clientSide, closeAbnormal, "connection lost")
-		cut(s)
-		return
-	}
 	if vanished {
-		farewell = loseUpstream(s, f)
+		closeQuietly(f.from) // what the client still says reaches nobody
+		farewell = lossFrame(f.to, "upstream connection lost")
 	}
 	startClosing(s)
 	mark(s, &f.from.ended)
 	if !told && farewell != nil {
 		lastWord(s, f, farewell)
 	}
-}
-
-// loseUpstream ends the session of an upstream that has vanished. It returns what the client is told.
-func loseUpstream(s *session, f *flow) (farewell []byte) {
-	conclude(s, upstreamSide, closeAbnormal, "connection lost")
-	closeQuietly(f.from) // what the client still says reaches nobody
-	return lossFrame(f.to, "upstream connection lost")
 }
 
 // lastWord sends a close frame at the end of f's source, unless that has left its
@@ -159,7 +154,7 @@ func (s *session) dismiss(d *dismissal) {
 func (s *session) concludeBy(d *dismissal) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing != nil || s.over || s.outcome.endedBy != "" {
+	if s.closing || s.over || s.outcome.endedBy != "" {
 		return false
 	}
 	s.outcome = outcome{endedBy: gatewaySide, reason: d.reason}
@@ -201,7 +196,7 @@ func (s *session) sendClose(x *side, frame []byte) {
 	mark(s, &x.closeSent)
 }
 
-// unhurry takes the deadline off what is written to x, unless the session is over: the closing timer
+// unhurry takes the deadline off what is written to x, unless the session is over: closeTimeout
 // bounds it, and a rolling deadline may have been missed at rest.
 func unhurry(s *session, x *side) {
 	s.mu.Lock()
@@ -254,17 +249,16 @@ func startClosing(s *session) {
 
 // setClosing is startClosing for whoever holds session.mu.
 func setClosing(s *session) {
-	if s.closing == nil && !s.over {
-		s.closing = closingTimer(s)
+	if s.closing || s.over {
+		return
 	}
-}
-
-// closingTimer cuts the session after closeTimeout.
-func closingTimer(s *session) *time.Timer {
-	return time.AfterFunc(s.closeTimeout, func() {
-		defer recovered(s)
-		cut(s)
-	})
+	s.closing = true
+	s.closeBy = time.Since(s.started) + s.closeTimeout
+	s.check = s.calm // no pong puts the alarm off any more
+	if s.alarm == nil {
+		takeAlarm(s)
+	}
+	s.timer.Reset(s.closeTimeout)
 }
 
 // cut closes both connections, once, and has closed them when it returns. Whoever reads
@@ -277,11 +271,11 @@ func cut(s *session) {
 	s.cutting.Lock()
 	if !s.isCut {
 		s.isCut = true
-		closeQuietly(s.upstream)
 		if waits {
+			closeQuietly(s.upstream)
 			silenceQuietly(s.client)
 		} else {
-			closeQuietly(s.client)
+			closeBoth(s.upstream, s.client)
 		}
 	}
 	s.cutting.Unlock()
@@ -305,6 +299,18 @@ func isOver(s *session) bool {
 // swallow, deferred, takes a panic that nobody needs to know of.
 func swallow() {
 	_ = recover()
+}
+
+// closeBoth closes two sides' connections; one that panics does not keep the other open.
+func closeBoth(x, y *side) {
+	if x.service != nil {
+		closeQuietly(x)
+		closeQuietly(y)
+		return
+	}
+	defer swallow()
+	defer y.conn.Close()
+	_ = x.conn.Close()
 }
 
 // closeQuietly closes a side's connection; one that panics must not keep the other open.

@@ -68,29 +68,24 @@ func refusedBy(p *places, client string, l *limits) *refusal {
 
 // giveBack gives a visit's place back, if it has one, and closes what it has left open.
 func giveBack(v *visit) {
-	if v.place != nil {
-		free(v.place)
+	if gone := v.place; gone != nil {
+		occupiedMu.Lock()
+		p := gone.places
+		p.all--
+		p.byClient[gone.client]--
+		if p.byClient[gone.client] == 0 {
+			delete(p.byClient, gone.client)
+		}
+		if p.all == 0 {
+			delete(occupied, gone.name)
+		}
+		occupiedMu.Unlock()
 	}
 	if v.session == nil {
 		hangUp(v)
 	} else if v.session.waits {
 		closeQuietly(v.session.client)
 	}
-}
-
-// free gives a place back.
-func free(gone *place) {
-	occupiedMu.Lock()
-	p := gone.places
-	p.all--
-	p.byClient[gone.client]--
-	if p.byClient[gone.client] == 0 {
-		delete(p.byClient, gone.client)
-	}
-	if p.all == 0 {
-		delete(occupied, gone.name)
-	}
-	occupiedMu.Unlock()
 }
 
 // clientOf tells clients apart: by a header of the request, or by their address where it has none.

@@ -31,17 +31,34 @@ func attend(s *session, f *flow, n int, err error) bool {
 	if s.tunnel {
 		return carry(s, f, n, err)
 	}
+	if n > 0 {
+		return hear(s, f, n, err)
+	}
+	s.mu.Lock()
+	over := s.over
+	s.mu.Unlock()
+	if over && err != nil {
+		return false // both connections are being closed: there is nothing left to do
+	}
 	if f.track.left == 0 {
-		if n == f.header+pingSize && f.from.heart != nil && f.held == 0 && isPong(s, f, f.buf[:n]) {
+		f.pen.Lock()
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		endOfStream(s, f)
+		return false
+	}
+	return toil(s, f, 0, err)
+}
+
+// hear is attend for n bytes that have come.
+func hear(s *session, f *flow, n int, err error) bool {
+	if f.track.left == 0 {
+		if n == f.header+pingSize && f.track.token != 0 && f.held == 0 && isPong(s, f, f.buf[:n]) {
 			return true
 		}
 		f.pen.Lock()
 	}
-	if n == 0 && err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || isOver(s)) {
-		endOfStream(s, f)
-		return false
-	}
-	if n > 0 && isClose(f, n) {
+	if isClose(f, n) {
 		if s.writeTimeout > 0 {
 			rouse(s, f) // for the deadline of the write
 		}

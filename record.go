@@ -49,13 +49,14 @@ func recordOf(v *visit, s *session) *record {
 		Subprotocol:  v.subprotocol,
 		Duration:     float64((took+time.Millisecond/2)/time.Millisecond) / 1000,
 		FromClient:   traffic{Frames: up.track.frames, Messages: up.track.messages, Bytes: up.bytes},
+		Heartbeat:    s.unpinged,
 		FromUpstream: traffic{Frames: down.track.frames, Messages: down.track.messages, Bytes: down.bytes},
 		EndedBy:      s.outcome.endedBy,
 		Code:         s.outcome.code,
 		Reason:       s.outcome.reason,
 	}
-	if s.pingInterval > 0 {
-		entry.Heartbeat = s.pulses()
+	if s.pinged {
+		entry.Heartbeat = pulsesOf(s)
 	}
 	return entry
 }

@@ -70,7 +70,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 	}
 	buf, held := f.buf, f.held
 	room := len(buf)
-	if t.bucket != nil {
+	if t.metered {
 		t.ceiling = t.messages // the bucket may have filled meanwhile
 	}
 	var failed error

@@ -3,6 +3,7 @@ package wsfw
 import (
 	"errors"
 	"fmt"
+	"math/rand"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,6 @@ type session struct {
 	tunnel   bool // carried as bytes, not as frames
 	started  time.Time
 	lifetime time.Duration // when it ends at the latest, since the start
-	slot     int           // of the metronome
 
 	toUpstream *flow   // the handler's goroutine
 	toClient   *flow   // a goroutine of its own
@@ -25,20 +25,24 @@ type session struct {
 	client, upstream *side
 	report           func(message string, cause error) // to the log
 
-	arrived atomic.Int32  // directions that have ended
-	ended   chan struct{} // closed when both have
-	roster  *roster       // of its server
-	seat    int           // there; guarded by roster.mu
-	cutting sync.Mutex    // for whoever closes both connections
-	isCut   bool          // they are closed; guarded by cutting
+	arrived   atomic.Int32  // directions that have ended
+	ended     chan struct{} // closed when both have
+	roster    any           // *roster of its server,
+	slot      int           // and where in there
+	metronome any           // *metronome where it is pinged, see alarm.session
+	cutting   sync.Mutex    // for whoever closes both connections
+	isCut     bool          // they are closed; guarded by cutting
 
 	mu       sync.Mutex
 	idleBy   time.Duration // when the session has been inactive for too long, since the start
 	check    time.Duration // when the next thing may be due,
 	calm     time.Duration // and when, once the pongs that are awaited have come
-	timer    *time.Timer   // judges the session then; nil where nothing is ever due
+	pinged   bool          // one of its sides has been
+	alarm    *alarm        // that goes off then, or at closeBy; nil while nothing is ever due,
+	timer    *time.Timer   // and its timer
 	over     bool          // both connections are closed, or about to be
-	closing  *time.Timer   // cuts the session when closing takes too long; nil until it closes
+	closing  bool          // it has begun to close,
+	closeBy  time.Duration // and is cut then, since the start
 	draining *time.Timer   // ends the session in its turn at a shutdown
 	waits    bool          // the client's connection is closed last: after the upstream's, and when the record is written
 	outcome  outcome       // the first reason to end, which stays
@@ -50,7 +54,8 @@ const directions = 2
 // outline is what the sessions of the same settings and grammar begin with. Each has its own copies.
 type outline struct {
 	tracks    []track // to the upstream, and to the client
-	furnished bool    // they need what no two sessions may share
+	spells    bool    // they check text
+	furnished bool    // sessions need something for themselves
 }
 
 // newOutline makes the outline of sessions under rules and limits.
@@ -58,9 +63,11 @@ func newOutline(rules *grammar, l *limits) *outline {
 	up, down := newTrack(rules, true), newTrack(rules, false)
 	up.bound(l)
 	down.bound(l)
+	meter(up, l)
 	return &outline{
 		tracks:    []track{*up, *down},
-		furnished: l.messageRate > 0 || l.pingInterval > 0 || down.speller != nil,
+		spells:    down.speller != nil,
+		furnished: down.speller != nil || l.maxLifetime > 0 || l.pingInterval > 0,
 	}
 }
 
@@ -94,80 +101,90 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 	client.pongBy = forever
 	upstream.back = client
 	upstream.pongBy = forever
-	if l.maxLifetime > 0 {
-		s.lifetime = spreadLifetime(l)
-	}
 	if o.furnished {
-		furnish(s)
+		furnish(s, set, o)
 	}
 	return s
 }
 
-// furnish gives a session what it needs for itself: a bucket, what checks text, and heartbeats.
-func furnish(s *session) {
-	meter(s.toUpstream.track, s.limits)
-	for _, f := range s.flows {
-		if f.track.speller != nil {
-			f.track.speller = &speller{}
+// furnish gives a session what it has for itself: tokens for its pongs, a lifetime, and what checks text. What
+// pings need besides comes with the first of them, for many sessions are over by then.
+func furnish(s *session, set *settings, o *outline) {
+	l := s.limits
+	if l.pingInterval > 0 {
+		s.metronome = set.metronome
+		if l.pingClient {
+			token := rand.Uint64()
+			s.client.token = token
+			s.toUpstream.track.token = token
+		}
+		if l.pingUpstream {
+			token := rand.Uint64()
+			s.upstream.token = token
+			s.toClient.track.token = token
 		}
 	}
-	if s.pingInterval > 0 && s.pingClient {
-		expectPongs(s.toUpstream)
+	if l.maxLifetime > 0 {
+		// Up to a tenth less or more, so that sessions that began together do not end together.
+		s.lifetime = l.briefest + time.Duration(rand.Int63n(l.spread))
 	}
-	if s.pingInterval > 0 && s.pingUpstream {
-		expectPongs(s.toClient)
+	if o.spells {
+		s.toUpstream.track.speller = new(speller)
+		s.toClient.track.speller = new(speller)
 	}
-}
-
-// expectPongs has f's source pinged, and the pump from it know the pongs.
-func expectPongs(f *flow) {
-	f.from.heart = newHeartbeat(f.from.name == upstreamSide)
-	f.track.token = f.from.heart.token()
-	f.from.answered = true
-	f.from.quiet = true
 }
 
 // begin has the session begin: drained with those of r, or right away where they have been already; judged
 // when something is due; pinged. Called once. The caller has both directions pumped, waits for ended, and
 // calls end.
 func begin(s *session, r *roster) {
+	if s.punctual && !s.tunnel {
+		takeAlarm(s)
+		plan(s, 0)
+	}
 	s.roster = r
 	r.mu.Lock()
 	drained := r.drained
-	s.seat = len(r.sessions)
-	r.sessions = append(r.sessions, s)
+	at := r.next
+	r.next = (at + slotStride) & (rosterSlots - 1)
+	s.slot = at
+	r.slots[at][s] = true
 	r.mu.Unlock()
 	if drained {
 		s.drain()
 	}
-	if s.timed && !s.tunnel {
-		setTimer(s)
-	}
-	if s.pingInterval > 0 {
+	if s.metronome != nil {
 		keepBeat(s)
 	}
 }
 
-// end stops what is left of a session whose directions have ended.
+// end takes a session whose directions have ended off its roster, and stops what is left of it.
 func end(s *session) {
-	withdraw(s)
-	if s.pingInterval > 0 {
+	r := s.roster.(*roster)
+	r.mu.Lock()
+	delete(r.slots[s.slot], s)
+	r.mu.Unlock()
+	if s.metronome != nil {
 		leaveBeat(s)
 	}
-	cut(s)
-	s.mu.Lock()
-	if s.timer != nil || s.closing != nil || s.draining != nil {
+	s.cutting.Lock()
+	isCut := s.isCut
+	s.cutting.Unlock()
+	if !isCut {
+		cut(s)
+	}
+	if s.alarm != nil || s.draining != nil {
 		stopTimers(s)
 	}
-	s.mu.Unlock()
 }
 
-// stopTimers stops those that there are. Needs session.mu.
+// stopTimers stops those that there are. The session is over, so none is made or set any more.
 func stopTimers(s *session) {
-	for _, timer := range []*time.Timer{s.timer, s.closing, s.draining} {
-		if timer != nil {
-			timer.Stop()
-		}
+	if s.alarm != nil {
+		freeAlarm(s.alarm)
+	}
+	if s.draining != nil {
+		s.draining.Stop()
 	}
 }
 

@@ -414,11 +414,14 @@ func TestSessionsShareNothing(t *testing.T) {
 		}
 	}
 	up := one.toUpstream
-	if up.track.bucket == nil || up.track.bucket == other.toUpstream.track.bucket || one.toClient.track.bucket != nil {
-		t.Error("a bucket is shared, or stands in the wrong place")
+	if !up.track.metered || one.toClient.track.metered {
+		t.Error("a bucket stands in the wrong place")
 	}
-	if up.from.heart == nil || up.from.heart == other.client.heart || len(up.track.token) == 0 {
-		t.Error("a heartbeat is shared")
+	if refill(up.track, 5, 0); other.toUpstream.track.ceiling != 0 || other.toUpstream.track.bucket.tokens != 5 {
+		t.Error("a bucket is shared")
+	}
+	if up.from.token == 0 || up.track.token != up.from.token || up.from.token == other.client.token || one.upstream.token != 0 {
+		t.Error("a token is shared, or stands in the wrong place")
 	}
 	up.track.ceiling = 1
 	walk(up.track, fromClient(0x81, "x"))

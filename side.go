@@ -17,13 +17,13 @@ const (
 // side is one end of a session. Its connection is read only by the pump from it and
 // written only by whoever holds the pen of the flow to it; closeQuietly is for everybody.
 type side struct {
-	name    string     // "client" or "upstream"
-	conn    net.Conn   // to be written
-	source  net.Conn   // to be read: conn, unless this is a service
-	reader  io.Reader  // source, after what it gave together with the handshake
-	service *service   // that the connection leads to, if that is Traefik's own
-	back    *side      // the other one
-	heart   *heartbeat // nil where it is not pinged
+	name    string    // "client" or "upstream"
+	conn    net.Conn  // to be written
+	source  net.Conn  // to be read: conn, unless this is a service
+	reader  io.Reader // source, after what it gave together with the handshake
+	service *service  // that the connection leads to, if that is Traefik's own
+	back    *side     // the other one
+	token   uint64    // begins the payload of our pings to it; 0 where it is not pinged
 
 	// Guarded by session.mu. So are the deadlines of conn's reads, until a pump discards
 	// what comes from it.
@@ -34,11 +34,12 @@ type side struct {
 	farewell      []byte // a close frame of ours, for the pump to this side to send
 
 	// Guarded by session.mu. Times count from the session's start.
-	pinged   time.Duration // when it was sent the first ping that it has not answered, 0 is none
-	pongBy   time.Duration // until when it owes us a sign of life for that
-	doubted  bool          // that has been put off for the last time
-	answered bool          // it has answered the latest ping,
-	quiet    bool          // and been sent nothing since: so it has read all that it was sent
+	heart   *heartbeat    // nil until it is pinged first
+	pinged  time.Duration // when it was sent the first ping that it has not answered, 0 is none
+	pongBy  time.Duration // until when it owes us a sign of life for that
+	doubted bool          // that has been put off for the last time
+	owes    bool          // it has not answered the latest ping,
+	fed     bool          // or has been sent something since: so it may not have read all that it was sent
 }
 
 // newSide makes a side of conn that has given nothing yet.

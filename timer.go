@@ -36,37 +36,35 @@ func silence(x *side) *dismissal {
 // of a heartbeat: interpreted, a call of a method costs some five of a function, and either
 // allocates every value in the body of what is called.
 
-// setTimer has the session judged when something is due, until end stops the timer. Its pumps have not
-// begun.
-func setTimer(s *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(forever, func() {
-		defer recovered(s)
-		onTimer(s)
-	})
-	plan(s, 0)
-}
-
-// onTimer ends the session where that is due. For a pump at work it leaves that to the pump,
-// which it sends to look up. It re-arms itself, until the session closes.
+// onTimer ends the session where that is due, and cuts it when closing takes too long. For a pump at work it
+// leaves the end to the pump, which it sends to look up. It re-arms itself, until the session is over.
 func onTimer(s *session) {
-	if end := dueEnd(s); end != nil {
+	end, late := whatIsDue(s)
+	if late {
+		cut(s)
+	} else if end != nil {
 		s.dismiss(end)
 	}
 }
 
-// dueEnd is the reason to end the session now, or nil, and then when to ask again is planned.
-func dueEnd(s *session) *dismissal {
+// whatIsDue is the reason to end the session now, or nil, and whether it has taken too long to close. Where
+// there is nothing when to ask again is planned.
+func whatIsDue(s *session) (end *dismissal, late bool) {
 	now := time.Since(s.started)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing != nil || s.over {
-		return nil
+	if s.over {
+		return nil, false
 	}
-	end := reasonToEnd(s, now)
+	if s.closing {
+		if now < s.closeBy {
+			s.timer.Reset(s.closeBy - now)
+		}
+		return nil, now >= s.closeBy
+	}
+	end = reasonToEnd(s, now)
 	plan(s, now)
-	return end
+	return end, false
 }
 
 // reasonToEnd is the reason to end the session now, or nil. Where only a pump at work can
@@ -161,7 +159,7 @@ func glance(s *session, f *flow) (end *dismissal, farewell []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	observe(s, f, now)
-	if s.closing == nil {
+	if !s.closing {
 		end = reasonToEnd(s, now)
 	}
 	takeDue(s, f, now)
@@ -193,7 +191,7 @@ func observe(s *session, f *flow, now time.Duration) {
 // takeDue has the pump ping its destination where that is due and the destination stands
 // between two frames. Needs session.mu.
 func takeDue(s *session, f *flow, now time.Duration) {
-	due := f.due && s.closing == nil
+	due := f.due && !s.closing
 	f.pinging = due && f.track.left == 0
 	f.finishing = due && !f.pinging
 	f.due = f.finishing
@@ -234,7 +232,7 @@ func rouse(s *session, f *flow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.idle = false
-	f.to.quiet = false
+	f.to.fed = true
 	alive(f.from)
 	schedule(s, f, now)
 }
@@ -243,11 +241,15 @@ func rouse(s *session, f *flow) {
 // ours, is one, and notes it.
 func isPong(s *session, f *flow, frame []byte) bool {
 	x, now := f.from, time.Since(s.started)
-	h := x.heart
 	s.mu.Lock()
+	h := x.heart
+	if h == nil {
+		s.mu.Unlock()
+		return false
+	}
 	sent := h.sent
 	if isLatest(h, frame) {
-		x.answered = true
+		x.owes = false
 	} else {
 		payload := f.track.answers(frame)
 		if payload == nil {

@@ -24,13 +24,21 @@ func TestWorkTick(t *testing.T) {
 }
 
 func TestLifetimeSpreads(t *testing.T) {
-	l := limits{maxLifetime: time.Hour}
+	set := newSettings(limits{maxLifetime: time.Hour})
+	briefest, longest := forever, time.Duration(0)
 	for i := 0; i < 1000; i++ {
-		if got := spreadLifetime(&l); got < 54*time.Minute || got > 66*time.Minute {
-			t.Fatalf("a lifetime of %v", got)
+		got := newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, set, nil).lifetime
+		if got < briefest {
+			briefest = got
+		}
+		if got > longest {
+			longest = got
 		}
 	}
-	if spreadLifetime(&limits{}) != forever {
+	if briefest < 54*time.Minute || briefest > 55*time.Minute || longest > 66*time.Minute || longest < 65*time.Minute {
+		t.Errorf("lifetimes from %v to %v", briefest, longest)
+	}
+	if newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, newSettings(limits{}), nil).lifetime != forever {
 		t.Error("what is off comes some day")
 	}
 }
@@ -61,6 +69,7 @@ func restingSession(l limits) *session {
 
 // ask has x been pinged at a time, and silent since.
 func ask(s *session, x *side, at time.Duration) {
+	x.heart = newHeartbeat(x)
 	x.pinged = at
 	x.pongBy = at + s.pongTimeout
 }
@@ -88,7 +97,7 @@ func TestSilenceIsDoubtedFirst(t *testing.T) {
 	if s.outcome.reason != "client heartbeat timeout" || !s.toUpstream.from.lost {
 		t.Errorf("at the second turn the session ends: %+v", s.outcome)
 	}
-	s.closing.Stop()
+	s.timer.Stop()
 }
 
 // A pump at work is asked what it knows before its source is given up.
@@ -197,7 +206,7 @@ func TestLifetimeComes(t *testing.T) {
 			t.Errorf("the %s is to get %d %q", f.to.name, code, reason)
 		}
 	}
-	s.closing.Stop()
+	s.timer.Stop()
 }
 
 // Whoever comes second finds the session ending already.
@@ -211,7 +220,7 @@ func TestDismissedOnce(t *testing.T) {
 	if code, _ := closeStatus(s.toUpstream.from.farewell); code != closeRestart {
 		t.Errorf("the client is to get %d", code)
 	}
-	s.closing.Stop()
+	s.timer.Stop()
 }
 
 // So does whoever comes when a close frame has been noted and is about to be passed on.
@@ -219,7 +228,7 @@ func TestDismissedTooLate(t *testing.T) {
 	s := restingSession(limits{})
 	conclude(s, clientSide, closeNormal, "")
 	s.dismiss(restarting)
-	if s.outcome.endedBy != clientSide || s.client.farewell != nil || s.closing != nil {
+	if s.outcome.endedBy != clientSide || s.client.farewell != nil || s.closing {
 		t.Errorf("outcome %+v", s.outcome)
 	}
 }

@@ -19,18 +19,30 @@ func carry(s *session, f *flow, n int, err error) bool {
 	if err == nil {
 		return true
 	}
-	if !errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) {
+		passEnd(s, f)
+	} else {
 		conclude(s, failedSide(f, err), 0, "connection lost")
 		cut(s)
-		return false
 	}
-	conclude(s, f.from.name, 0, "")
-	startClosing(s)
-	if !closeWrite(f.to.conn) {
+	return false
+}
+
+// passEnd passes on the end of f's source in a tunnel. The second one ends the session.
+func passEnd(s *session, f *flow) {
+	s.mu.Lock()
+	f.from.ended = true
+	last := f.to.ended
+	if s.outcome.endedBy == "" {
+		s.outcome.endedBy = f.from.name
+	}
+	if !last {
+		setClosing(s)
+	}
+	s.mu.Unlock()
+	if last || !closeWrite(f.to.conn) {
 		cut(s)
 	}
-	mark(s, &f.from.ended)
-	return false
 }
 
 // copyOn copies what comes, from the first n bytes on, until nothing has for a tick. Its error is the end
@@ -93,9 +105,13 @@ func failedSide(f *flow, cause error) string {
 }
 
 // closeWrite ends the stream to a connection and leaves the way back open. It is
-// false where the connection cannot do that. By reflection, for the interpreter
+// false where the connection cannot do that. By reflection where it is Traefik's, for the interpreter
 // does not see the methods of a compiled value through an interface of ours.
 func closeWrite(conn net.Conn) bool {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+		return true
+	}
 	method := reflect.ValueOf(conn).MethodByName("CloseWrite")
 	if !method.IsValid() {
 		return false

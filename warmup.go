@@ -25,6 +25,8 @@ func warm() {
 	pump(s, s.toClient)
 	f := s.toUpstream
 	rouse(s, f)
+	stamp(s, s.toClient, 1)
+	_ = ping(s.client)
 	isPong(s, f, controlFrame(opPong, f.from.heart.payload, true))
 	toil(s, f, 0, os.ErrDeadlineExceeded)
 	toil(s, f, copy(f.buf, controlFrame(opPong, f.from.heart.payload, true)), nil)
@@ -33,10 +35,9 @@ func warm() {
 	_, _ = bulk(f)
 	_, _ = spellOut(f)
 	warmTexts(f)
-	stamp(s, s.toClient, 1)
-	_ = ping(s.client)
 	beat(&metronome{due: []*session{s}})
-	onTimer(s)
+	takeTurns(&metronome{turns: 1, turn: time.Hour, started: time.Now()})
+	ring(&alarm{session: s})
 	s.dismiss(restarting)
 	_ = copyOn(s, f, 1)
 	s.tunnel = true

@@ -142,32 +142,46 @@ func TestInactivityOfLargeFrame(t *testing.T) {
 }
 
 // TestLifetime wants sessions ended when their time has come, whatever they are at, and not all at the same time.
+// Where they are pinged long before, that is seen to from the first ping on.
 func TestLifetime(t *testing.T) {
-	const lifetime, sessions = 2 * time.Second, 20
+	const lifetime = 2 * time.Second
 	eachUse(t, func(t *testing.T, e engine.Engine) {
-		g := newGround(t, e, object{"maxLifetime": lifetime.String()})
-		lasted := make(chan time.Duration)
-		for i := range sessions {
-			start := time.Now()
-			j := g.join(t)
-			go func() {
-				if err := j.livesOut(i%2 == 0, "session lifetime reached"); err != nil {
-					t.Error(err)
-				}
-				lasted <- time.Since(start)
-			}()
-		}
-		shortest, longest := time.Hour, time.Duration(0)
-		for range sessions {
-			took := <-lasted
-			shortest, longest = min(shortest, took), max(longest, took)
-			g.expectOutcome(t, "wsfw", 1001, "session lifetime reached")
-		}
-		// Of twenty, all lie within a quarter of the spread once in a thousand million times.
-		if shortest < lifetime*9/10 || longest > lifetime*11/10+time.Second || longest-shortest < lifetime/20 {
-			t.Errorf("sessions lasted from %v to %v, want %v less and more a tenth", shortest, longest, lifetime)
+		for name, config := range map[string]object{
+			"alone":      {"maxLifetime": lifetime.String()},
+			"with pings": {"maxLifetime": lifetime.String(), "pingInterval": "200ms"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				newGround(t, e, config).expectLifetimes(t, lifetime)
+			})
 		}
 	})
+}
+
+// expectLifetimes wants sessions that begin together ended after a lifetime, less or more a tenth.
+func (g *ground) expectLifetimes(t *testing.T, lifetime time.Duration) {
+	t.Helper()
+	const sessions = 20
+	lasted := make(chan time.Duration)
+	for i := range sessions {
+		start := time.Now()
+		j := g.join(t)
+		go func() {
+			if err := j.livesOut(i%2 == 0, "session lifetime reached"); err != nil {
+				t.Error(err)
+			}
+			lasted <- time.Since(start)
+		}()
+	}
+	shortest, longest := time.Hour, time.Duration(0)
+	for range sessions {
+		took := <-lasted
+		shortest, longest = min(shortest, took), max(longest, took)
+		g.expectOutcome(t, "wsfw", 1001, "session lifetime reached")
+	}
+	// Of twenty, all lie within a quarter of the spread once in a thousand million times.
+	if shortest < lifetime*9/10 || longest > lifetime*11/10+time.Second || longest-shortest < lifetime/20 {
+		t.Errorf("sessions lasted from %v to %v, want %v less and more a tenth", shortest, longest, lifetime)
+	}
 }
 
 // livesOut has a session idle or busy until the gateway ends it with 1001 and this reason.
