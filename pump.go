@@ -164,7 +164,7 @@ func isClose(f *flow, n int) bool {
 		return false
 	}
 	size := int(f.buf[1]) - f.mask
-	if size > maxControl || n != f.header+size {
+	if size < 0 || size > maxControl || n != f.header+size { // less than 0: it is not masked, and has to be
 		return false
 	}
 	f.held = n

@@ -378,6 +378,10 @@ func FuzzSession(f *testing.F) {
 	for i, seed := range seeds() {
 		f.Add(seed, seeds()[len(seeds())-1-i], uint8(i), uint8(3*i), uint8(i))
 	}
+	// The start of a client's close frame that is not masked, at rest.
+	for size := byte(124); size < 128; size++ {
+		f.Add([]byte{finBit | opClose, size, 0, 0, 0}[:size-122], []byte(nil), uint8(10), uint8(10), uint8(8))
+	}
 	f.Fuzz(func(t *testing.T, fromClient, fromUpstream []byte, clientStep, upstreamStep, role uint8) {
 		rules := grammars[role&3]
 		client := newScript(fromClient, 1+int(clientStep), role&4 != 0)

@@ -93,6 +93,15 @@ func opposite(end string) string {
 	return "client"
 }
 
+// startBreaches are starts of frames that are illegal as soon as that has come.
+func startBreaches(mask bool) (rows []breach) {
+	for size := 120; size <= 125; size++ {
+		start := wire.New(wire.OpClose, make([]byte, size)).Masking(!mask).Bytes()[:max(2, size-122)]
+		rows = append(rows, breach{"wrong masking of a close of " + strconv.Itoa(size), nil, start, 1002})
+	}
+	return rows
+}
+
 // TestBreach has either end send legal frames and an illegal one at once: the legal ones arrive, of the illegal one
 // and what follows it nothing, and each end is closed with its code.
 func TestBreach(t *testing.T) {
@@ -100,7 +109,7 @@ func TestBreach(t *testing.T) {
 		// Short, for nobody finds the answer behind a length that is none.
 		g := newGround(t, e, object{"closeTimeout": "500ms"})
 		for _, by := range ends {
-			for _, row := range breaches(by == "client") {
+			for _, row := range append(breaches(by == "client"), startBreaches(by == "client")...) {
 				t.Run(by+" "+row.name, func(t *testing.T) { g.join(t).breaks(t, by, row) })
 			}
 		}
