@@ -33,6 +33,7 @@ const (
 	unchecked  = 1 << 28
 	extended16 = 1 << 29 // the length stands behind these two bytes
 	noStride   = 1 << 30
+	extended64 = noStride + 1 // for all but large messages as noStride
 )
 
 // Rows of strides: of the first bytes that are no message, and of those that are.
@@ -92,6 +93,7 @@ func newStrides(bits, header int) []int {
 		row[bits+length] = header + length
 	}
 	row[bits+126] = extended16
+	row[bits+127] = extended64
 	return row
 }
 

@@ -68,6 +68,10 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 	if t.maxMessage < limit {
 		limit = t.maxMessage
 	}
+	most := limit // bytes of a large message that needs no closer look, headers included
+	if most > bulkRest {
+		most = bulkRest
+	}
 	buf, held := f.buf, f.held
 	room := len(buf)
 	if t.metered {
@@ -200,27 +204,56 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 			continue
 		}
 
-		// What is left of a large frame: nothing to look at.
+		// Large messages of one frame, in as many pieces as they come in: what is left of one, and
+		// those that follow it in large buffers that begin with their headers.
 		into = buf[:room]
 		n, err = src.Read(into)
-		if t.left > 0 {
+		strides := t.strides
+		budget = int(t.ceiling - t.messages)
+		whole = budget
+		passed = 0
+		if t.left > 0 || n == largeBuffer {
 			left = t.left
-			passed = 0
-			for err == nil && n > 0 && n <= left && (n < room || room == largeBuffer) {
+			step = 0
+			for err == nil && n > 0 && (n < room || room == largeBuffer) {
+				if left == 0 {
+					if n < largeBuffer || whole <= 0 || t.speller != nil {
+						break
+					}
+					step = strides[buf[0]][buf[1]]
+					if step == extended64 {
+						step = int(buf[7])<<16 | int(buf[8])<<8 | int(buf[9])
+						if step < 1<<16 || buf[2]|buf[3]|buf[4]|buf[5]|buf[6] > 0 {
+							break
+						}
+						step += header + 8
+					} else if step == extended16 {
+						step = header + 2 + int(buf[2])<<8 + int(buf[3])
+					}
+					if step < n || step > most {
+						break
+					}
+					left = step
+					whole--
+				}
+				if n > left {
+					break
+				}
 				left -= n // for discard, too, where the write fails
 				_, failed = dst.Write(buf[:n])
 				if failed != nil {
+					if left+n == step {
+						whole++ // its frame has not been passed on
+					}
 					break
 				}
 				passed += n
-				n = 0
-				if left == 0 {
-					break
-				}
 				n, err = src.Read(into)
 			}
 			t.left = left
 			f.bytes += int64(passed)
+			t.frames += int64(budget - whole)
+			t.messages += int64(budget - whole)
 			if failed != nil {
 				f.held = 0
 				return nil, failed
@@ -232,10 +265,6 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 		// says why. A header that is not complete, with what is left of earlier ones behind it,
 		// spells a frame that does not end with the chunk. A chunk of one message is by far the
 		// most frequent, and takes the fewest steps.
-		strides := t.strides
-		budget = int(t.ceiling - t.messages)
-		whole = budget
-		passed = 0
 		for err == nil && n < room {
 			at = strides[buf[0]][buf[1]]
 			if at == n && whole > 0 {

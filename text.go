@@ -178,7 +178,7 @@ func spellOut(f *flow) (readErr, writeErr error) {
 // it passes on, and reads the next. What it reads last it leaves to relay.
 func readTexts(f *flow, into []byte, limit int) (n int, readErr, writeErr error) {
 	n, readErr = f.from.reader.Read(into)
-	if n == 0 || f.track.strides[into[0]][into[1]] == noStride {
+	if n == 0 || f.track.strides[into[0]][into[1]] >= noStride {
 		return n, readErr, nil // without the values of passTexts
 	}
 	return passTexts(f, into, n, readErr, limit)
@@ -218,7 +218,7 @@ func passTexts(f *flow, into []byte, got int, err error, limit int) (n int, read
 					count++
 					continue
 				}
-				if step == noStride || at+3 >= n {
+				if step >= noStride || at+3 >= n {
 					break
 				}
 				size = int(into[at+2])<<8 | int(into[at+3])
