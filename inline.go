@@ -307,22 +307,22 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 		return
 	}
 	if err == nil {
-		err = verify(v, answer.Header, req.Header[keyHeader][0])
+		err = verify(v, answer.Header, acceptFor(req.Header[keyHeader][0]))
 	}
 	if err != nil {
 		failNext(v, t, err)
 		return
 	}
-	var early []byte
+	var rest []byte
 	if reader.Buffered() > 0 {
-		early = taken(reader)
-		head.Truncate(head.Len() - len(early))
+		rest = early(reader)
+		head.Truncate(head.Len() - len(rest))
 	}
 	_, err = head.WriteTo(t.client)
 	if err == nil {
 		m := v.middleware
 		near := &side{name: clientSide, conn: t.client, source: t.client, reader: t.source}
-		v.session = newSession(near, upstreamOf(t, early), v.rules, m.settings, m.report)
+		v.session = newSession(near, upstreamOf(t, rest), v.rules, m.settings, m.report)
 	}
 }
 

@@ -38,7 +38,7 @@ type limits struct {
 	punctual    bool          // which may be before it is pinged
 	unpinged    *pulses       // in the record of a session that was not pinged yet
 	briefest    time.Duration // lifetime of a session,
-	spread      int64         // by how much, in nanoseconds, others are longer
+	spread      uint64        // by how much, in nanoseconds, others are longer at most
 }
 
 const (
@@ -105,7 +105,7 @@ func (l limits) settled() *limits {
 	l.bounded = l.maxConnections > 0 || l.maxPerClient > 0
 	l.timed = l.maxLifetime > 0 || l.maxInactivity > 0 || l.pongTimeout > 0
 	l.briefest = l.maxLifetime - l.maxLifetime/10
-	l.spread = int64(l.maxLifetime / 5)
+	l.spread = uint64(l.maxLifetime/5) + 1
 	l.unpinged = l.noPulses()
 	first := l.patience
 	if l.maxLifetime > 0 && l.briefest < first {

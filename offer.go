@@ -35,12 +35,13 @@ func deflateOffer(extension string) *offer {
 // checkOffer reads a client's offer and cuts it to what the settings allow, or refuses it.
 func checkOffer(v *visit, set *settings, header http.Header) *refusal {
 	if header[protocolHeader] == nil && !set.noCompression {
-		v.offer = compression[strings.Join(header[extensionsHeader], ",")]
+		usual := compression[strings.Join(header[extensionsHeader], ",")]
+		if usual != nil {
+			v.offer = usual
+			return nil
+		}
 	}
-	if v.offer == nil {
-		return readOffer(v, set, header)
-	}
-	return nil
+	return readOffer(v, set, header)
 }
 
 // readOffer is checkOffer for any offer.

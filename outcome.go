@@ -270,15 +270,20 @@ func cut(s *session) {
 	s.mu.Unlock()
 	s.cutting.Lock()
 	if !s.isCut {
-		s.isCut = true
-		if waits {
-			closeQuietly(s.upstream)
-			silenceQuietly(s.client)
-		} else {
-			closeBoth(s.upstream, s.client)
-		}
+		sever(s, waits)
 	}
 	s.cutting.Unlock()
+}
+
+// sever is cut for the first who comes to it. Needs session.cutting.
+func sever(s *session, waits bool) {
+	s.isCut = true
+	if waits {
+		closeQuietly(s.upstream)
+		silenceQuietly(s.client)
+	} else {
+		closeBoth(s.upstream, s.client)
+	}
 }
 
 // silenceQuietly has nobody read or write a side's connection any more. From here on no deadline of it

@@ -2,6 +2,7 @@ package wsfw
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 )
 
@@ -26,11 +27,11 @@ func TestPlaces(t *testing.T) {
 	for i, s := range steps {
 		if s.gives {
 			leavePlace("crowd", s.client)
-		} else if _, got := take("crowd", s.client, l); got != s.want {
+		} else if got := come("crowd", s.client, l); got != s.want {
 			t.Fatalf("step %d: %v, want %v", i, got, s.want)
 		}
 	}
-	if _, refused := take("another", "a", l); refused != nil {
+	if refused := come("another", "a", l); refused != nil {
 		t.Error("middlewares of two names share their places")
 	}
 	leavePlace("another", "a")
@@ -42,8 +43,23 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// come has client visit a middleware called name that lets in whom these limits do, and returns why it does not.
+func come(name, client string, l *limits) *refusal {
+	req, answer := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
+	req.Header = upgrading(nil)
+	req.RemoteAddr = client + ":1"
+	m := &Middleware{name: name, settings: &settings{limits: l}}
+	attended(newVisit(m, answer, req))
+	for _, refused := range []*refusal{refuseCrowd, refuseClient} {
+		if answer.Code == refused.status {
+			return refused
+		}
+	}
+	return nil
+}
+
 func leavePlace(name, client string) {
-	giveBack(&visit{place: &place{places: placesOf(name), name: name, client: client}})
+	giveBack(&visit{middleware: &Middleware{name: name}, places: placesOf(name), guest: client})
 }
 
 // placesOf are those of the middleware called name, nil where it has no session. Other tests' sessions may be
@@ -62,8 +78,8 @@ func (panicker) Close() error { panic("close") }
 // A visit without a session leaves nothing open, whatever a connection does.
 func TestGiveBackHangsUp(t *testing.T) {
 	dialed, taken := newScript(nil, 1, true), newScript(nil, 1, true)
-	place, _ := take("hung up", "a", &limits{})
-	giveBack(&visit{place: place, dialed: dialed, taken: &panicker{taken}})
+	come("hung up", "a", &limits{})
+	giveBack(&visit{middleware: &Middleware{name: "hung up"}, places: placesOf("hung up"), guest: "a", dialed: dialed, taken: &panicker{taken}})
 	if p := placesOf("hung up"); dialed.closed != 1 || p != nil {
 		t.Errorf("closed %d times; places: %+v", dialed.closed, p)
 	}

@@ -28,9 +28,6 @@ func pump(s *session, f *flow) {
 // unless the destination stands inside a frame. A pong to a ping of ours does not end the rest, and
 // most sessions end out of it: so neither costs much.
 func attend(s *session, f *flow, n int, err error) bool {
-	if s.tunnel {
-		return carry(s, f, n, err)
-	}
 	if n > 0 {
 		return hear(s, f, n, err)
 	}

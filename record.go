@@ -33,34 +33,6 @@ type traffic struct {
 	Bytes    int64 `json:"bytes"` // on the wire, headers included
 }
 
-// recordOf is the record of a session that has ended.
-func recordOf(v *visit, s *session) *record {
-	now := time.Now()
-	up, down, took := s.toUpstream, s.toClient, now.Sub(v.started)
-	entry := &record{
-		Time:         timestamp(now),
-		Level:        "info",
-		Plugin:       "wsfw",
-		Message:      "websocket session",
-		Name:         v.middleware.name,
-		Client:       v.client,
-		Upstream:     v.upstream,
-		Path:         v.path,
-		Subprotocol:  v.subprotocol,
-		Duration:     float64((took+time.Millisecond/2)/time.Millisecond) / 1000,
-		FromClient:   traffic{Frames: up.track.frames, Messages: up.track.messages, Bytes: up.bytes},
-		Heartbeat:    s.unpinged,
-		FromUpstream: traffic{Frames: down.track.frames, Messages: down.track.messages, Bytes: down.bytes},
-		EndedBy:      s.outcome.endedBy,
-		Code:         s.outcome.code,
-		Reason:       s.outcome.reason,
-	}
-	if s.pinged {
-		entry.Heartbeat = pulsesOf(s)
-	}
-	return entry
-}
-
 // complaint is a line in the log about something that went wrong.
 type complaint struct {
 	Time    string `json:"time"`
@@ -73,8 +45,11 @@ type complaint struct {
 
 // timestamp is a time in RFC 3339, UTC, milliseconds.
 func timestamp(at time.Time) string {
-	return at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	return at.UTC().Format(timeLayout)
 }
+
+// timeLayout is that of a timestamp, of a time in UTC.
+const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
 // logLine writes entry as one line of JSON to standard output: with one write, so
 // that lines of concurrent sessions do not mix, and raw, for what goes through fmt or

@@ -110,23 +110,21 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 // furnish gives a session what it has for itself: tokens for its pongs, a lifetime, and what checks text. What
 // pings need besides comes with the first of them, for many sessions are over by then.
 func furnish(s *session, set *settings, o *outline) {
-	l := s.limits
+	l, draw := s.limits, rand.Uint64() // one for all, for a draw costs a call
 	if l.pingInterval > 0 {
 		s.metronome = set.metronome
 		if l.pingClient {
-			token := rand.Uint64()
-			s.client.token = token
-			s.toUpstream.track.token = token
+			s.client.token = draw | 1
+			s.toUpstream.track.token = draw | 1
 		}
 		if l.pingUpstream {
-			token := rand.Uint64()
-			s.upstream.token = token
-			s.toClient.track.token = token
+			s.upstream.token = ^draw | 1
+			s.toClient.track.token = ^draw | 1
 		}
 	}
 	if l.maxLifetime > 0 {
 		// Up to a tenth less or more, so that sessions that began together do not end together.
-		s.lifetime = l.briefest + time.Duration(rand.Int63n(l.spread))
+		s.lifetime = l.briefest + time.Duration(draw%l.spread)
 	}
 	if o.spells {
 		s.toUpstream.track.speller = new(speller)
@@ -168,11 +166,14 @@ func end(s *session) {
 		leaveBeat(s)
 	}
 	s.cutting.Lock()
-	isCut := s.isCut
-	s.cutting.Unlock()
-	if !isCut {
-		cut(s)
+	if !s.isCut {
+		s.mu.Lock()
+		s.over = true
+		waits := s.waits
+		s.mu.Unlock()
+		sever(s, waits)
 	}
+	s.cutting.Unlock()
 	if s.alarm != nil || s.draining != nil {
 		stopTimers(s)
 	}

@@ -9,10 +9,10 @@ import (
 )
 
 // newTunnel is a tunnel that rests when nothing has come for a tick, with the far ends of its connections.
-func newTunnel(t *testing.T) (s *session, client, upstream net.Conn) {
+func newTunnel(t *testing.T, closeTimeout time.Duration) (s *session, client, upstream net.Conn) {
 	near, client := net.Pipe()
 	far, upstream := net.Pipe()
-	set := newSettings(limits{writeTimeout: 400 * time.Millisecond, closeTimeout: time.Minute})
+	set := newSettings(limits{writeTimeout: 400 * time.Millisecond, closeTimeout: closeTimeout})
 	set.tunnel = true
 	s = newSession(newSide(clientSide, near), newSide(upstreamSide, far), plain, set, nil)
 	for _, conn := range []net.Conn{near, client, far, upstream} {
@@ -23,7 +23,7 @@ func newTunnel(t *testing.T) (s *session, client, upstream net.Conn) {
 
 // A tunnel's pump gives its buffer back once nothing more comes, and goes on from there.
 func TestTunnelRests(t *testing.T) {
-	s, client, upstream := newTunnel(t)
+	s, client, upstream := newTunnel(t, time.Minute)
 	f := s.toUpstream
 	got := make(chan string, 1)
 	go func() {
@@ -32,8 +32,8 @@ func TestTunnelRests(t *testing.T) {
 		got <- string(buf[:n])
 	}()
 	go func() { _, _ = io.WriteString(client, "lo") }()
-	if !carry(s, f, copy(f.buf, "hel"), nil) {
-		t.Fatal("a tunnel does not rest")
+	if err := copyOn(s, f, copy(f.buf, "hel")); err != nil {
+		t.Fatalf("a tunnel does not rest: %v", err)
 	}
 	if passed := <-got; passed != "hello" || f.bytes != 5 {
 		t.Errorf("passed on %q, counted %d", passed, f.bytes)
@@ -42,17 +42,11 @@ func TestTunnelRests(t *testing.T) {
 		_, _ = io.WriteString(client, "again")
 		client.Close()
 	}()
-	n, err := f.from.reader.Read(f.buf) // without a deadline that has been missed
-	if n != 5 || err != nil {
-		t.Fatalf("at rest it reads %d: %v", n, err)
-	}
 	go func() {
 		all, _ := io.ReadAll(upstream)
 		got <- string(all)
 	}()
-	if carry(s, f, n, nil) {
-		t.Error("a tunnel rests at the end of its stream")
-	}
+	pipe(s, f) // begins at rest, without a deadline that has been missed
 	if passed := <-got; passed != "again" || s.outcome != (outcome{endedBy: clientSide}) {
 		t.Errorf("passed on %q, outcome %+v", passed, s.outcome)
 	}
@@ -60,16 +54,64 @@ func TestTunnelRests(t *testing.T) {
 
 // What a peer does not read is its loss, and not the other's.
 func TestTunnelBlocked(t *testing.T) {
-	s, client, _ := newTunnel(t)
+	s, client, _ := newTunnel(t, time.Minute)
 	f := s.toUpstream
-	go func() { _, _ = io.WriteString(client, "more") }()
-	if carry(s, f, copy(f.buf, "some"), nil) {
-		t.Error("a tunnel rests with a blocked write")
-	}
+	go func() { _, _ = io.WriteString(client, "some") }()
+	pipe(s, f)
 	if want := (outcome{gatewaySide, 0, "upstream write timeout"}); s.outcome != want {
 		t.Errorf("outcome %+v, want %+v", s.outcome, want)
 	}
 	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the client reads %v", err)
 	}
+}
+
+// The other direction of a stream that has ended is kept to closeTimeout, whether it rests, is in a copy, or blocks.
+func TestTunnelCloses(t *testing.T) {
+	for _, way := range []string{"at rest", "in a copy", "blocked"} {
+		s, client, _ := newTunnel(t, 250*time.Millisecond)
+		far, upstream := overTCP(t)
+		s.upstream.conn, s.upstream.source, s.upstream.reader = far, far, far
+		lasts := make(chan time.Duration, 1)
+		go func() {
+			pipe(s, s.toClient)
+			lasts <- time.Since(s.started)
+		}()
+		if way != "at rest" {
+			_, _ = io.WriteString(upstream, "a")
+		}
+		if way == "in a copy" {
+			_, _ = client.Read(make([]byte, 1))
+		}
+		passEnd(s, s.toUpstream)
+		if took := <-lasts; took < s.closeBy || took > s.closeBy+5*time.Second {
+			t.Errorf("%s: the other direction lasts %v, want %v", way, took, s.closeBy)
+		}
+		if want := (outcome{endedBy: clientSide}); s.outcome != want || !isOver(s) {
+			t.Errorf("%s: outcome %+v, over: %v", way, s.outcome, isOver(s))
+		}
+	}
+}
+
+// overTCP is both ends of a connection that can be closed half.
+func overTCP(t *testing.T) (one, other net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	one, err = net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err = listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = one.Close()
+		_ = other.Close()
+	})
+	return one, other
 }

@@ -141,13 +141,11 @@ func splitItems(values []string) []string {
 	return items
 }
 
-// check is the opening handshake's guards (RFC 6455 section 4.2.1). It returns the first reason to
-// refuse, or nil, and then the visit has the offer that stands.
+// check is the opening handshake's guards (RFC 6455 section 4.2.1), of which a plain request needs those about
+// origin and offer only. It returns the first reason to refuse, or nil, and then the visit has the offer that
+// stands.
 func check(v *visit, set *settings, req *http.Request) *refusal {
 	header := req.Header
-	v.plain = usualRequest.MatchString(fmt.Sprintf(requestWords, req.Method, req.ProtoMajor, req.ProtoMinor, req.ContentLength,
-		req.TransferEncoding, header["Upgrade"], header["Connection"], header[versionHeader], header[keyHeader],
-		header["X-Forwarded-For"], header["X-Forwarded-Host"], header["X-Forwarded-Proto"]))
 	if !v.plain {
 		refused := guard(req, header)
 		if refused != nil {
@@ -265,9 +263,12 @@ func contains(list []string, item string) bool {
 
 // acceptFor is the accept value that proves that key was read (RFC 6455 section 4.2.2).
 func acceptFor(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	sum := sha1.Sum([]byte(key + keyGUID))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
+
+// keyGUID is what goes behind a key for that.
+const keyGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 // errNotHijackable is what a chain looks like in which a middleware before wsfw
 // replaces the response writer by one that hides the connection.
@@ -284,7 +285,7 @@ func takeOver(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err erro
 	reader := buffered.Reader
 	source = conn
 	if reader.Buffered() > 0 {
-		source = after(taken(reader), conn)
+		source = after(early(reader), conn)
 	}
 	*reader = spent
 	return conn, source, nil
@@ -298,26 +299,10 @@ func newSpent() bufio.Reader {
 	return *r
 }
 
-// taken is what a reader holds beyond what was read from it, in memory of its own.
-func taken(r *bufio.Reader) []byte {
+// early is what a reader holds beyond what was read from it, in memory of its own.
+func early(r *bufio.Reader) []byte {
 	held, _ := r.Peek(r.Buffered())
 	return append([]byte(nil), held...)
-}
-
-// switchTo writes the 101 for key to a client: the end-to-end headers of the upstream's answer, over
-// those that header has. lines is empty.
-func switchTo(v *visit, client net.Conn, header http.Header, key string, answer http.Header, lines *bytes.Buffer) error {
-	withheld := notToClient
-	if !v.agreed || len(header) > 0 {
-		answer = over(header, answer)
-		withheld = negotiated
-	}
-	if v.chosen {
-		writeNegotiated(lines, answer)
-	}
-	_ = answer.WriteSubset(lines, withheld)
-	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines.Bytes())
-	return err
 }
 
 // switchingForm is a 101 with an accept value and further header lines.

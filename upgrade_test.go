@@ -2,7 +2,6 @@ package wsfw
 
 import (
 	"bufio"
-	"bytes"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -199,11 +198,18 @@ func TestUsualRequests(t *testing.T) {
 		{"chunks", func(req *http.Request) { req.TransferEncoding = []string{"chunked"} }, false, refuseBody},
 	}
 	for _, c := range cases {
-		req, v := request(), &visit{ip: "192.0.2.1"}
+		req, answer := request(), httptest.NewRecorder()
 		c.change(req)
-		got := check(v, &settings{}, req)
-		if got != c.want || v.plain != c.plain {
-			t.Errorf("%s: refused for %v, usual: %v", c.name, got, v.plain)
+		m := &Middleware{name: t.Name(), settings: &settings{limits: &limits{}}}
+		v := newVisit(m, answer, req)
+		attended(v)
+		giveBack(v)
+		want := ""
+		if c.want != nil {
+			want = c.want.sentence + "\n"
+		}
+		if answer.Body.String() != want || (v.checked == nil) != (c.want != nil) || v.plain != c.plain {
+			t.Errorf("%s: answered %q, usual: %v", c.name, answer.Body, v.plain)
 		}
 		if !v.plain {
 			continue
@@ -242,7 +248,6 @@ func TestOffersAreSpelled(t *testing.T) {
 		if refused != nil || v.offer != usual || v.offer.lines != (&settings{}).offer(header).lines {
 			t.Errorf("the offer of %q is %+v, refused for %v", extension, v.offer, refused)
 		}
-		v.offer = nil
 		refused = checkOffer(v, &settings{noCompression: true}, header)
 		if refused != nil || v.offer.lines != "" || !v.offer.cut {
 			t.Errorf("withheld, the offer of %q is %+v, refused for %v", extension, v.offer, refused)
@@ -252,10 +257,8 @@ func TestOffersAreSpelled(t *testing.T) {
 
 func TestSwitchTo(t *testing.T) {
 	const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + sampleAccept + "\r\n"
-	answer := http.Header{
-		"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, acceptHeader: {"another"}, "Keep-Alive": {"5"},
-		protocolHeader: {"a"}, extensionsHeader: {"x"}, "Set-Cookie": {"c=d"}, "Server": {"upstream"}, "X-Hop": {"1"},
-	}
+	const answer = "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: HOW\r\nSec-WebSocket-Accept: ACCEPT\r\nKeep-Alive: 5\r\n" +
+		"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: x\r\nSet-Cookie: c=d\r\nServer: upstream\r\nX-Hop: 1\r\n\r\n"
 	cases := []struct {
 		connection string
 		header     http.Header
@@ -266,11 +269,15 @@ func TestSwitchTo(t *testing.T) {
 		{"Upgrade", http.Header{"Set-Cookie": {"first=1"}, "Server": {"outer"}, "X-Outer": {"1"}}, "Server: upstream\r\nSet-Cookie: first=1\r\nSet-Cookie: c=d\r\nX-Hop: 1\r\nX-Outer: 1\r\n"},
 	}
 	for _, c := range cases {
-		answer.Set("Connection", c.connection)
+		answer := strings.Replace(answer, "HOW", c.connection, 1)
 		client := newScript(nil, 1, true)
-		v := &visit{agreed: asksPlainly(answer), chosen: true}
-		if err := switchTo(v, client, c.header, sampleKey, answer, new(bytes.Buffer)); err != nil {
-			t.Fatal(err)
+		rw := &hijackable{httptest.NewRecorder(), client, bufio.NewReadWriter(bufio.NewReader(client), nil)}
+		for name, values := range c.header {
+			rw.Header()[name] = values
+		}
+		offer := http.Header{protocolHeader: {"a"}, extensionsHeader: {"x"}}
+		if _, v := opened(t, &Config{}, upgrading(offer), rw, answer); v.session == nil {
+			t.Fatalf("%s: no session", c.connection)
 		}
 		if got := string(client.written()); got != head+"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: x\r\n"+c.want+"\r\n" {
 			t.Errorf("%s: %q", c.connection, got)

@@ -2,20 +2,15 @@ package wsfw
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -180,25 +175,6 @@ var ofHandshake = map[string]bool{
 // end.
 const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s%s"
 
-// send writes the opening handshake to e: the client's end-to-end headers, where it comes from,
-// what the operator sets, and a key of our own. lines is empty, before and after.
-func send(u *upstream, v *visit, req *http.Request, e *endpoint, target, key string, lines *bytes.Buffer) error {
-	header, source := req.Header, ""
-	if !v.plain || v.ip == "" {
-		header = completed(v, req)
-	} else if u.tellsSource {
-		source = "X-Forwarded-For: " + v.ip + "\r\n"
-	}
-	host := e.host
-	if u.passHost {
-		host = req.Host
-	}
-	_ = header.WriteSubset(lines, u.withheld)
-	_, err := fmt.Fprintf(v.dialed, requestForm, target, host, key, v.offer.lines, source, lines.Bytes(), u.tail)
-	lines.Reset()
-	return err
-}
-
 // completed is a copy of a request's header that says where it comes from, too.
 func completed(v *visit, req *http.Request) http.Header {
 	header := req.Header.Clone()
@@ -237,13 +213,6 @@ func forwarded(header http.Header, req *http.Request) {
 	}
 }
 
-// newKey is a fresh Sec-WebSocket-Key (RFC 6455 section 4.1).
-func newKey() string {
-	nonce := make([]byte, 16)
-	_, _ = rand.Read(nonce)
-	return base64.StdEncoding.EncodeToString(nonce)
-}
-
 // dialSecure connects to e: DNS, TCP and TLS, within connectTimeout and while ctx lives.
 func dialSecure(ctx context.Context, u *upstream, e *endpoint) (net.Conn, error) {
 	if u.dialer.Timeout > 0 {
@@ -270,41 +239,6 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 		_ = conn.Close()
 	})
 }
-
-// desk is what a handshake with an upstream is written and read with. One that comes to a session leaves
-// it to another.
-type desk struct {
-	lines  *bytes.Buffer
-	answer *io.LimitedReader // from the upstream's connection
-	reader *bufio.Reader     // of that
-}
-
-// desks has those that are free, of *desk.
-var desks sync.Pool
-
-// deskFor is a desk for the handshake on conn.
-func deskFor(conn net.Conn) *desk {
-	free := desks.Get()
-	if free == nil {
-		return newDesk(conn)
-	}
-	d := free.(*desk)
-	d.lines.Reset()
-	answer := d.answer
-	answer.R = conn
-	answer.N = maxAnswerHeader
-	d.reader.Reset(answer)
-	return d
-}
-
-// newDesk is deskFor where none is free.
-func newDesk(conn net.Conn) *desk {
-	answer := &io.LimitedReader{R: conn, N: maxAnswerHeader}
-	return &desk{lines: new(bytes.Buffer), answer: answer, reader: bufio.NewReaderSize(answer, answerBufferBytes)}
-}
-
-// noAnswer is what has been read before anything is.
-var noAnswer *http.Response
 
 // anyGet is the request that answers are read for, of which only the method counts.
 var anyGet = &http.Request{Method: http.MethodGet}
@@ -349,28 +283,18 @@ func withoutQuotes(err error) error {
 	return errors.New("the answer is not HTTP")
 }
 
-// verify is what is untrue in an upstream's 101 for key and the visit's offer, or nil (RFC 6455 section
-// 4.1, "once the client's opening handshake has been sent"). After that the visit has what is agreed.
-func verify(v *visit, answer http.Header, key string) error {
-	v.rules = v.middleware.settings.rules
-	accept := acceptFor(key)
-	v.agreed = fmt.Sprintf(answerWords, answer["Upgrade"], answer["Connection"], answer[acceptHeader],
-		answer[protocolHeader], answer[extensionsHeader]) == fmt.Sprintf(usualAnswer, accept)
-	if v.agreed {
-		return nil
-	}
-	return agree(v, answer, accept)
-}
-
-// answerWords is all of a 101 that verify looks at, and usualAnswer what is said there by almost all who
-// have nothing to choose from.
+// answerWords is all of a 101 that verify looks at, and usualAnswer and usualEnd what is said there around the accept
+// value by almost all who have nothing to choose from.
 const (
 	answerWords = "%q %q %q %q %q"
-	usualAnswer = `["websocket"] ["Upgrade"] [%q] [] []`
+	usualAnswer = `["websocket"] ["Upgrade"] ["`
+	usualEnd    = `"] [] []`
 )
 
-// agree is verify for any answer.
-func agree(v *visit, answer http.Header, accept string) error {
+// verify is what is untrue in an upstream's 101 for an accept value and the visit's offer, or nil (RFC 6455
+// section 4.1, "once the client's opening handshake has been sent"). After that the visit has what is agreed.
+func verify(v *visit, answer http.Header, accept string) error {
+	v.rules = v.middleware.settings.rules
 	v.agreed = asksPlainly(answer)
 	if !v.agreed && !asksInOtherWords(answer) {
 		return errors.New("the answer is 101 but does not upgrade to websocket")

@@ -1,26 +1,79 @@
 package wsfw
 
 import (
-	"bytes"
+	"bufio"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 )
 
-// sent is the opening handshake that c makes of a request.
-func sent(t *testing.T, c *Config, header http.Header) string {
-	c.UpstreamEndpoint, c.CloseTimeout = "ws://endpoint/", "5s"
+// opened has c's middleware open a session, or none, for a request with header, and returns what it asks the upstream
+// for by a key that is written KEY here. The upstream, which is called endpoint, says answer, with its ACCEPT filled in.
+func opened(t *testing.T, c *Config, header http.Header, rw http.ResponseWriter, answer string) (asked string, v *visit) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.UpstreamEndpoint, c.CloseTimeout = "ws://"+listener.Addr().String()+"/", "5s"
 	set, err := parse(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, conn := set.upstream, newScript(nil, 1, true)
-	v := &visit{ip: "192.0.2.1", dialed: conn, offer: set.offer(header)}
-	req := &http.Request{Host: "client", Header: header}
-	if err := send(u, v, req, u.endpoint, u.endpoint.target, "KEY", new(bytes.Buffer)); err != nil {
-		t.Fatal(err)
+	if set.upstream.endpoint.host == listener.Addr().String() {
+		set.upstream.endpoint.host = "endpoint"
 	}
-	return string(conn.written())
+	requests := make(chan string, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			requests <- err.Error()
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		request, reader := "", bufio.NewReader(conn)
+		for !strings.HasSuffix(request, "\r\n\r\n") && err == nil {
+			var line string
+			line, err = reader.ReadString('\n')
+			request += line
+		}
+		key := askedKey.FindStringSubmatch(request)[1]
+		_, _ = io.WriteString(conn, strings.Replace(answer, "ACCEPT", acceptFor(key), 1))
+		requests <- strings.Replace(request, key, "KEY", 1)
+	}()
+	m := &Middleware{name: t.Name(), settings: set, report: func(string, error) {}}
+	v = newVisit(m, rw, &http.Request{
+		Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Host: "client", RemoteAddr: "192.0.2.1:1", URL: &url.URL{Path: "/"}, Header: header,
+	})
+	attended(v)
+	_ = listener.Close()
+	request := <-requests
+	return request, v
+}
+
+// askedKey finds the key in a request.
+var askedKey = regexp.MustCompile("Sec-WebSocket-Key: (.*)\r\n")
+
+// upgrading is header, which asks for an upgrade besides.
+func upgrading(header http.Header) http.Header {
+	full := http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, versionHeader: {"13"}, keyHeader: {sampleKey}}
+	for name, values := range header {
+		full[name] = values
+	}
+	return full
+}
+
+// sent is the opening handshake that c makes of a request with header.
+func sent(t *testing.T, c *Config, header http.Header) string {
+	t.Helper()
+	asked, v := opened(t, c, header, httptest.NewRecorder(), "HTTP/1.1 204 No Content\r\n\r\n")
+	giveBack(v)
+	return asked
 }
 
 func TestSend(t *testing.T) {
@@ -37,7 +90,7 @@ func TestSend(t *testing.T) {
 		{"end to end", &Config{}, http.Header{"Cookie": {"a=b"}, "Te": {"trailers"}, "Keep-Alive": {"5"}, "Host": {"x"}, "Content-Length": {"0"}}, "endpoint", "Cookie: a=b\r\n" + forwarding},
 		{"handshake", &Config{}, http.Header{keyHeader: {sampleKey}, versionHeader: {"13"}}, "endpoint", forwarding},
 		{"named", &Config{}, http.Header{"Connection": {"Upgrade, X-Hop"}, "X-Hop": {"1"}, "X-Other": {"2"}}, "endpoint", forwarding + "X-Other: 2\r\n"},
-		{"named, and said of it", &Config{}, http.Header{"Connection": {"x-forwarded-for, X-Forwarded-Proto", "x-forwarded-host, connection"}, "X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", forwarding},
+		{"named, and said of it", &Config{}, http.Header{"Connection": {"Upgrade, x-forwarded-for, X-Forwarded-Proto", "x-forwarded-host, connection"}, "X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", forwarding},
 		{"offer", &Config{}, http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x"}}, "endpoint", "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x\r\n" + forwarding},
 		{"cut", &Config{Compression: "off"}, http.Header{extensionsHeader: {"x"}}, "endpoint", forwarding},
 		{"proxies", &Config{}, http.Header{"X-Forwarded-For": {"10.0.0.1", "10.0.0.2"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", "X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.1\r\nX-Forwarded-Host: h\r\nX-Forwarded-Proto: wss\r\n"},
@@ -47,56 +100,34 @@ func TestSend(t *testing.T) {
 	}
 	for _, c := range cases {
 		want := "GET / HTTP/1.1\r\nHost: " + c.host + "\r\n" + head + c.want + "\r\n"
-		before := len(c.header)
-		if got := sent(t, c.config, c.header); got != want {
+		header := upgrading(c.header)
+		before := len(header)
+		if got := sent(t, c.config, header); got != want {
 			t.Errorf("%s: %q, want %q", c.name, got, want)
 		}
-		if len(c.header) != before {
-			t.Errorf("%s: the client's headers have been changed to %v", c.name, c.header)
+		if len(header) != before {
+			t.Errorf("%s: the client's headers have been changed to %v", c.name, header)
 		}
 	}
 }
 
-// A usual request is passed on as it is, one by one with another's desk.
+// A usual request is passed on as it is, one after the other by the same usher.
 func TestSendUsual(t *testing.T) {
 	const head = "GET / HTTP/1.1\r\nHost: endpoint\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: KEY\r\n"
-	set, err := parse(&Config{UpstreamEndpoint: "ws://endpoint/", CloseTimeout: "5s", Headers: map[string]string{"x-own": "1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	hidden, err := parse(&Config{UpstreamEndpoint: "ws://endpoint/", CloseTimeout: "5s", Headers: map[string]string{"x-forwarded-for": ""}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	const forwarding = "X-Forwarded-Host: client\r\nX-Forwarded-Proto: http\r\n"
 	for _, c := range []struct {
-		set    *settings
-		cookie string
-		want   string
+		headers map[string]string
+		cookie  string
+		want    string
 	}{
-		{set, "a=b", "X-Forwarded-For: 192.0.2.1\r\nCookie: a=b\r\nX-Own: 1\r\n\r\n"},
-		{set, "c", "X-Forwarded-For: 192.0.2.1\r\nCookie: c\r\nX-Own: 1\r\n\r\n"},
-		{hidden, "d", "Cookie: d\r\n\r\n"},
+		{map[string]string{"x-own": "1"}, "a=b", "X-Forwarded-For: 192.0.2.1\r\nCookie: a=b\r\n" + forwarding + "X-Own: 1\r\n\r\n"},
+		{map[string]string{"x-own": "1"}, "c", "X-Forwarded-For: 192.0.2.1\r\nCookie: c\r\n" + forwarding + "X-Own: 1\r\n\r\n"},
+		{map[string]string{"x-forwarded-for": ""}, "d", "Cookie: d\r\n" + forwarding + "\r\n"},
 	} {
-		conn := newScript([]byte("HTTP/1.1 101 S\r\n\r\nrest"), 100, true)
-		v := &visit{ip: "192.0.2.1", plain: true, dialed: conn, offer: noOffer}
-		d := deskFor(conn)
-		u := c.set.upstream
-		req := &http.Request{Header: http.Header{"Connection": {"Upgrade"}, "Cookie": {c.cookie}}}
-		if err := send(u, v, req, u.endpoint, u.endpoint.target, "KEY", d.lines); err != nil {
-			t.Fatal(err)
-		}
-		if got := string(conn.written()); got != head+c.want {
+		header := upgrading(http.Header{"Cookie": {c.cookie}, "X-Forwarded-Host": {"client"}, "X-Forwarded-Proto": {"http"}})
+		if got := sent(t, &Config{Headers: c.headers}, header); got != head+c.want {
 			t.Errorf("sent %q, want %q", got, head+c.want)
 		}
-		answer, err := readAnswer(d.reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer.Body.Close()
-		if got := string(taken(d.reader)); answer.StatusCode != 101 || got != "rest" {
-			t.Errorf("answered %d, and %q", answer.StatusCode, got)
-		}
-		desks.Put(d)
 	}
 }
 
@@ -153,7 +184,7 @@ func TestVerify(t *testing.T) {
 			answer[name] = values
 		}
 		v := &visit{middleware: &Middleware{settings: c.set}, offer: c.set.offer(c.offered)}
-		err := verify(v, answer, sampleKey)
+		err := verify(v, answer, sampleAccept)
 		if err != nil != c.fails || err == nil && (v.rules != c.rules || v.subprotocol != c.subprotocol) {
 			t.Errorf("%s: %v, %q", c.name, err, v.subprotocol)
 		}

@@ -40,9 +40,8 @@ func warm() {
 	ring(&alarm{session: s})
 	s.dismiss(restarting)
 	_ = copyOn(s, f, 1)
-	s.tunnel = true
-	pump(s, s.toUpstream)
-	pump(s, s.toClient)
+	pipe(s, s.toUpstream)
+	pipe(s, s.toClient)
 	warmEnds(conn)
 }
 

@@ -52,37 +52,34 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 // Traefik counts and logs a request for as long as this runs. Requests that are not
 // wsfw's go to next with the writer as it came.
 //
-// While the session lives it is the pump of what comes from the client, and what needs a lot of
-// stack before that has a goroutine of its own: a stack that has grown is kept for as long as it
-// is in use.
+// While the session lives it is the pump of what comes from the client. What needs a lot of stack before
+// that is done by an usher: a stack that has grown is kept for as long as it is in use.
 func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
-	v := visitOf(m, rw, req)
-	if v == nil {
-		return
-	}
-	defer giveBack(v)
-	if receive(v, rw, req) {
-		go pump(v.session, v.session.toClient) // from here, for it keeps the frame that it is started in
-		pump(v.session, v.session.toUpstream)
-		leave(v)
-	}
-}
-
-// visitOf begins a client's visit. A request that is not wsfw's it leaves to next: then it is nil.
-func visitOf(m *Middleware, rw http.ResponseWriter, req *http.Request) *visit {
 	if m.settings.selective && !isOurs(m.settings, req) {
 		m.next.ServeHTTP(rw, req)
-		return nil
+		return
 	}
-	v := new(visit)
-	v.middleware = m
-	v.started = time.Now()
-	v.client = req.RemoteAddr
-	v.path = req.URL.EscapedPath()
-	if req.URL.RawPath != "" {
-		v.path = sentPath(req.URL)
+	v := newVisit(m, rw, req)
+	defer giveBack(v)
+	attended(v)
+	s := v.session
+	if s == nil {
+		depart(v)
+		return
 	}
-	return v
+	// From here, for a goroutine keeps the frame that it is started in.
+	if s.tunnel {
+		go pipe(s, s.toClient)
+		pipe(s, s.toUpstream)
+	} else {
+		go pump(s, s.toClient)
+		pump(s, s.toUpstream)
+	}
+	<-s.ended
+	attended(v)
+	if v.takeover != nil {
+		finish(v.takeover)
+	}
 }
 
 // isOurs reports whether wsfw is to answer a request.
@@ -98,19 +95,26 @@ func restOf(v *visit) string {
 }
 
 // depart ends a visit that has come to no session.
-func depart(v *visit, rw http.ResponseWriter) {
+func depart(v *visit) {
 	if v.takeover != nil {
 		finish(v.takeover)
 	} else if v.checked != nil {
-		v.middleware.next.ServeHTTP(rw, v.checked)
+		v.middleware.next.ServeHTTP(v.rw, v.checked)
 	}
+}
+
+// newVisit is a visit that has not been attended to yet.
+func newVisit(m *Middleware, rw http.ResponseWriter, req *http.Request) *visit {
+	return &visit{middleware: m, rw: rw, req: req, done: make(chan bool, 1)}
 }
 
 // visit is a client's stay: from the request to the record.
 type visit struct {
 	middleware  *Middleware
+	rw          http.ResponseWriter
+	req         *http.Request
+	done        chan bool // gets a value whenever an usher is done with it
 	started     time.Time
-	roster      *roster  // of the server's sessions
 	client      string   // remote address
 	ip          string   // of that, where it has one
 	plain       bool     // it asks in the usual words, and Traefik has said where it comes from
@@ -118,7 +122,8 @@ type visit struct {
 	chosen      bool     // and has chosen something from the offer
 	offer       *offer   // the client's, as far as it stands
 	rules       *grammar // of frames, after what is negotiated
-	place       *place   // of the session in the count; nil until it has one
+	places      *places  // where the session counts; nil until it does,
+	guest       string   // and whose it is there
 	upstream    string   // scheme, host and port
 	path        string   // as sent, without the query
 	subprotocol string
@@ -130,182 +135,16 @@ type visit struct {
 	checked  *http.Request // left to next
 	session  *session
 	takeover *takeover // inline: has to be finished
-	panicked any       // what admit has panicked with
-}
-
-// receive checks a request, does the handshakes, and has the session begin. It is false where there is none.
-// What takes a lot of stack has a goroutine of its own.
-func receive(v *visit, rw http.ResponseWriter, req *http.Request) bool {
-	done := make(chan struct{})
-	go admit(v, rw, req, done)
-	<-done
-	if v.panicked != nil {
-		raise(v.panicked)
-	}
-	if v.session == nil {
-		depart(v, rw)
-		return false
-	}
-	begin(v.session, v.roster)
-	return true
-}
-
-// admitted, deferred, ends admit. Its panic is kept for receive.
-func admitted(v *visit, done chan struct{}) {
-	if r := recover(); r != nil {
-		v.panicked = r
-	}
-	close(done)
-}
-
-// admit is what receive waits for. The functions from here to newSession are large and few, and have what is
-// seldom needed done by others: interpreted, a session's opening costs what they have in them.
-func admit(v *visit, rw http.ResponseWriter, req *http.Request, done chan struct{}) {
-	defer admitted(v, done)
-	m := v.middleware
-	set := m.settings
-	refused := check(v, set, req)
-	if refused != nil {
-		refuse(rw, refused)
-		return
-	}
-	ctx := req.Context()
-	v.roster = rosterOf(ctx)
-	if v.roster.shutdown.Err() != nil {
-		refuse(rw, refuseRestart)
-		return
-	}
-	ip, _, _ := net.SplitHostPort(req.RemoteAddr)
-	v.ip = ip
-	l, client := set.limits, ip
-	if ip == "" || l.clientHeader != "" {
-		client = clientOf(req, l.clientHeader)
-	}
-	v.place, refused = take(m.name, client, l)
-	if refused != nil {
-		refuse(rw, refused)
-		return
-	}
-	if set.forward {
-		open(ctx, set.upstream, v, rw, req)
-	} else if set.inline {
-		between(v, rw, req)
-	} else {
-		v.checked = v.offer.onto(req)
-	}
-}
-
-// leave ends a visit when its session does.
-func leave(v *visit) {
-	<-v.session.ended
-	end(v.session)
-	entry := recordOf(v, v.session)
-	logLine(entry)
-	if v.takeover != nil {
-		finish(v.takeover)
-	}
-}
-
-// open does both handshakes, the upstream's first, and joins the connections. There is no session
-// where it has given the client another answer than 101.
-func open(ctx context.Context, u *upstream, v *visit, rw http.ResponseWriter, req *http.Request) {
-	e := u.endpoint
-	if u.rules != nil {
-		e = choose(u, req)
-	}
-	target, query := e.target, req.URL.RawQuery
-	if query != "" || u.appendPath {
-		full, ok := targetFor(u, e, restOf(v), query)
-		if !ok {
-			refuse(rw, refusePath)
-			return
-		}
-		target = full
-	}
-	v.upstream = e.label
-	var err error
-	if e.secure {
-		v.dialed, err = dialSecure(ctx, u, e)
-	} else {
-		v.dialed, err = u.dialer.DialContext(ctx, "tcp", e.address)
-	}
-	if err != nil {
-		failUpstream(v, rw, req, err)
-		return
-	}
-	handshake(ctx, u, v, rw, req, e, target)
-}
-
-// handshake is the opening handshake with the upstream, within upgradeTimeout and while ctx lives,
-// and then that with the client.
-func handshake(ctx context.Context, u *upstream, v *visit, rw http.ResponseWriter, req *http.Request, e *endpoint, target string) {
-	conn, key := v.dialed, newKey()
-	if u.upgradeTimeout > 0 {
-		_ = conn.SetDeadline(time.Now().Add(u.upgradeTimeout))
-	}
-	release := onDone(ctx, conn)
-	d := deskFor(conn)
-	answer, err := noAnswer, send(u, v, req, e, target, key, d.lines)
-	if err == nil {
-		//nolint:bodyclose // the body is read from the connection, which is closed
-		answer, err = http.ReadResponse(d.reader, anyGet)
-		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-			//nolint:bodyclose // as above
-			answer, err = finalAnswer(d.reader, answer, err)
-		}
-	}
-	release()
-	if err != nil {
-		failUpstream(v, rw, req, err)
-		return
-	}
-	_ = conn.SetDeadline(never)
-	if answer.StatusCode != http.StatusSwitchingProtocols {
-		passOn(ctx, v, rw, answer, d.answer)
-		return
-	}
-	err = verify(v, answer.Header, key)
-	if err != nil {
-		failUpstream(v, rw, req, err)
-		return
-	}
-	accept(v, rw, req, answer.Header, d)
+	panicked any       // what its usher has panicked with
 }
 
 // passOn hands an upstream's answer other than 101 to the client, while that waits for it. The answer
 // has been read through limited, and its body is longer.
-func passOn(ctx context.Context, v *visit, rw http.ResponseWriter, answer *http.Response, limited *io.LimitedReader) {
+func passOn(v *visit, answer *http.Response, limited *io.LimitedReader) {
 	limited.N = unlimited
-	release := onDone(ctx, v.dialed)
+	release := onDone(v.req.Context(), v.dialed)
 	defer release()
-	pass(rw, answer)
-}
-
-// accept takes over the client's connection, answers 101 with what the upstream has agreed to, and
-// joins the connections. d has what came after the upstream's answer.
-func accept(v *visit, rw http.ResponseWriter, req *http.Request, agreed http.Header, d *desk) {
-	header := rw.Header()
-	client, source, err := takeOver(rw)
-	if err != nil {
-		reportClient(v, err)
-		refuse(rw, refuseHijack)
-		return
-	}
-	v.taken = client
-	err = switchTo(v, client, header, req.Header[keyHeader][0], agreed, d.lines)
-	if err != nil {
-		reportClient(v, err)
-		return
-	}
-	near := &side{name: clientSide, conn: client, source: client, reader: source}
-	far := &side{name: upstreamSide, conn: v.dialed, source: v.dialed, reader: v.dialed}
-	if d.reader.Buffered() > 0 {
-		far.reader = after(taken(d.reader), v.dialed)
-	}
-	d.answer.R = nil // whose memory goes with the session
-	desks.Put(d)
-	m := v.middleware
-	v.session = newSession(near, far, v.rules, m.settings, m.report)
+	pass(v.rw, answer)
 }
 
 // reportClient logs why a client's connection could not be had.
@@ -333,17 +172,17 @@ func hangUpOn(conn net.Conn) {
 
 // failUpstream answers a client whose upstream could not be reached, and logs the cause,
 // unless the client has gone and made it fail.
-func failUpstream(v *visit, rw http.ResponseWriter, req *http.Request, cause error) {
-	if req.Context().Err() != nil {
-		refuse(rw, refuseGone)
+func failUpstream(v *visit, cause error) {
+	if v.req.Context().Err() != nil {
+		refuse(v.rw, refuseGone)
 		return
 	}
 	v.reportUpstream(cause)
 	if isTimeout(cause) {
-		refuse(rw, refuseTimeout)
+		refuse(v.rw, refuseTimeout)
 		return
 	}
-	refuse(rw, refuseGateway)
+	refuse(v.rw, refuseGateway)
 }
 
 // reportUpstream logs why there is no session with the upstream.
