@@ -153,6 +153,19 @@ func assignsNilAmongOthers(pass *analysis.Pass, c inspector.Cursor) bool {
 	})
 }
 
+// hidesParameters is false where there is no body for them to be mixed up with.
+func hidesParameters(_ *analysis.Pass, c inspector.Cursor) bool {
+	var t *ast.FuncType
+	var body *ast.BlockStmt
+	switch n := c.Node().(type) {
+	case *ast.FuncDecl:
+		t, body = n.Type, n.Body
+	case *ast.FuncLit:
+		t, body = n.Type, n.Body
+	}
+	return body != nil && len(body.List) > 0 && len(t.Params.List) > 0 && len(t.Params.List[0].Names) == 0
+}
+
 func isNewRange(pass *analysis.Pass, c inspector.Cursor) bool {
 	switch t := pass.TypesInfo.TypeOf(c.Node().(*ast.RangeStmt).X).Underlying().(type) {
 	case *types.Signature:

@@ -84,6 +84,11 @@ var rules = []rule{
 		assignsCallAmongOthers,
 	},
 	{
+		"unnamed-parameter", "parameters without names share their place with the values of the body; name them _",
+		[]ast.Node{(*ast.FuncDecl)(nil), (*ast.FuncLit)(nil)},
+		hidesParameters,
+	},
+	{
 		"range", "ranging over an integer or a function does not load; count, or call the function",
 		[]ast.Node{(*ast.RangeStmt)(nil)},
 		isNewRange,

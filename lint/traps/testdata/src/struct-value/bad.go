@@ -4,7 +4,7 @@ import "io"
 
 type reader struct{}
 
-func (reader) Read([]byte) (int, error) { return 0, io.EOF }
+func (reader) Read(_ []byte) (int, error) { return 0, io.EOF }
 
 type holder struct {
 	r io.Reader
