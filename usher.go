@@ -37,7 +37,7 @@ type staff struct {
 
 // shift is how often ushers without a visit are sent away: soon, for they keep their stack and what their last visit
 // has left, and not so soon that many who come at once each need another.
-const shift = time.Second
+const shift = 250 * time.Millisecond
 
 // init, for the initial value may not refer to what refers to ushers.
 func init() {

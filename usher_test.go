@@ -52,7 +52,7 @@ func present() int {
 // await waits until something is gone that does not tell when it is.
 func await(t *testing.T, what string, gone func() bool) {
 	t.Helper()
-	ticker, end := time.NewTicker(time.Millisecond), time.Now().Add(10*shift)
+	ticker, end := time.NewTicker(time.Millisecond), time.Now().Add(10*time.Second)
 	defer ticker.Stop()
 	for !gone() {
 		if time.Now().After(end) {
