@@ -110,16 +110,19 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 // furnish gives a session what it has for itself: tokens for its pongs, a lifetime, and what checks text. What
 // pings need besides comes with the first of them, for many sessions are over by then.
 func furnish(s *session, set *settings, o *outline) {
-	l, draw := s.limits, rand.Uint64() // one for all, for a draw costs a call
+	// One draw for what the client does not see, for each costs a call. What it is sent must not tell it how a pong
+	// to our pings to the upstream looks: it could have one made.
+	l, draw := s.limits, rand.Uint64()
 	if l.pingInterval > 0 {
 		s.metronome = set.metronome
 		if l.pingClient {
-			s.client.token = draw | 1
-			s.toUpstream.track.token = draw | 1
+			token := rand.Uint64() | 1
+			s.client.token = token
+			s.toUpstream.track.token = token
 		}
 		if l.pingUpstream {
-			s.upstream.token = ^draw | 1
-			s.toClient.track.token = ^draw | 1
+			s.upstream.token = draw | 1
+			s.toClient.track.token = draw | 1
 		}
 	}
 	if l.maxLifetime > 0 {

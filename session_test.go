@@ -434,6 +434,20 @@ func TestSessionsShareNothing(t *testing.T) {
 	}
 }
 
+// What a client learns from our pings to it does not tell it the token of those to its upstream.
+func TestTokensTellNothing(t *testing.T) {
+	set := newSettings(limits{pingInterval: time.Hour, pingClient: true, pingUpstream: true})
+	seen := map[uint64]bool{}
+	for i := 0; i < 3; i++ {
+		s := newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, set, nil)
+		seen[s.client.token^s.upstream.token] = true
+		seen[s.client.token-s.upstream.token] = true
+	}
+	if len(seen) != 6 {
+		t.Errorf("the tokens of both sides differ by the same in several sessions: %v", seen)
+	}
+}
+
 // trafficOf is what f has passed on.
 func trafficOf(f *flow) traffic {
 	return traffic{Frames: f.track.frames, Messages: f.track.messages, Bytes: f.bytes}
