@@ -1,6 +1,7 @@
 package wsfw
 
 import (
+	"bytes"
 	"testing"
 	"time"
 )
@@ -23,7 +24,7 @@ func TestBucket(t *testing.T) {
 		{2 * time.Hour, 0, 1},
 	}
 	for i, s := range steps {
-		if got := refill(track, 10, s.at); got != s.want {
+		if got := allowMessages(track, 10, s.at); got != s.want {
 			t.Errorf("step %d: %d messages may come, want %d", i, got, s.want)
 		}
 		if ceiling := track.messages + int64(s.want); track.ceiling != ceiling {
@@ -33,7 +34,7 @@ func TestBucket(t *testing.T) {
 	}
 	meter(track, &limits{messageRate: 100, messageBurst: 160})
 	track.messages = 0
-	if got := refill(track, 3, 0); got != 13 {
+	if got := allowMessages(track, 3, 0); got != 13 {
 		t.Errorf("%d messages may come, want the 3 that are needed and a share of 10", got)
 	}
 	unmetered := newTrack(plain, true)
@@ -67,3 +68,39 @@ func TestRateIsJudgedWhereMessagesBegin(t *testing.T) {
 
 // hello2 is a masked message.
 func hello2() []byte { return frame(0x81, []byte("hello"), true) }
+
+// A client's control frames are bounded where frames are judged; a close frame may always come.
+func TestControlFramesAreBounded(t *testing.T) {
+	ping, closing := frame(0x89, nil, true), frame(0x88, nil, true)
+	flood := bytes.Repeat(ping, controlBurst+1)
+	for _, c := range []struct {
+		name   string
+		rules  *grammar
+		masked bool
+		stream []byte
+		fault  *fault
+	}{
+		{"as many as may come", plain, true, flood[len(ping):], nil},
+		{"and a close frame", plain, true, join(flood[len(ping):], closing), nil},
+		{"one too many", plain, true, flood, errControls},
+		{"unjudged", lax, true, flood, nil},
+		{"from an upstream", plain, false, bytes.Repeat(frame(0x8a, nil, false), controlBurst+1), nil},
+	} {
+		track := newTrack(c.rules, c.masked)
+		track.bound(&limits{})
+		track.opened = time.Now()
+		pass := walk(track, c.stream)
+		if track.fault != c.fault || c.fault == nil && track.closing == nil && pass != len(c.stream) {
+			t.Errorf("%s: %d of %d bytes pass, fault %v", c.name, pass, len(c.stream), track.fault)
+		}
+	}
+	track := newTrack(plain, true)
+	track.bound(&limits{})
+	track.opened = time.Now().Add(-time.Second)
+	walk(track, flood)
+	track.opened = track.opened.Add(-time.Second)
+	track.fault = nil
+	if pass := walk(track, flood[:controlRate/2*len(ping)]); track.fault != nil {
+		t.Errorf("a second later there may be %d bytes, fault %v", pass, track.fault)
+	}
+}

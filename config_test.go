@@ -1,13 +1,14 @@
 package wsfw
 
 import (
+	"regexp"
 	"sort"
 	"strings"
 	"testing"
 )
 
 func TestDefaultsAreValid(t *testing.T) {
-	s, err := parse(CreateConfig())
+	s, err := parse(CreateConfig(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -17,82 +18,58 @@ func TestDefaultsAreValid(t *testing.T) {
 }
 
 func TestMistakesAreNamed(t *testing.T) {
-	forward := func(c *Config) { c.UpstreamEndpoint = "wss://h/" }
 	cases := []struct {
-		change func(*Config)
-		want   string // the mistakes' keys, sorted
+		options object
+		want    string // the mistakes' keys, sorted
 	}{
-		{func(c *Config) { c.Unknown = map[string]any{"b": 1, "a": 2} }, "a b"},
-		{func(c *Config) { c.NonWebSocket = "ignore" }, "nonWebSocket"},
-		{func(c *Config) { forward(c); c.WriteTimeout = "-1s" }, "writeTimeout"},
-		{func(c *Config) { forward(c); c.WriteTimeout = "5" }, "writeTimeout"},
-		{func(c *Config) { forward(c); c.CloseTimeout = "0" }, "closeTimeout"},
-		{func(c *Config) { forward(c); c.PongTimeout = "1s" }, "pongTimeout"},
-		{func(c *Config) { forward(c); c.PingTarget = "client" }, "pingTarget"},
-		{func(c *Config) { forward(c); c.PingInterval = "1s"; c.PingTarget = "server" }, "pingTarget"},
-		{func(c *Config) {
-			forward(c)
-			c.PingInterval, c.PongTimeout, c.MaxInactivity = "9ms", "9ms", "9ms"
-			c.MaxLifetime, c.WriteTimeout = "1us", "1ns"
-		}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
-		{func(c *Config) {
-			forward(c)
-			c.PingInterval, c.PongTimeout, c.MaxInactivity = "2562047h", "2562047h", "2562047h"
-			c.MaxLifetime, c.WriteTimeout = "2562047h", "2562047h"
-		}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
-		{func(c *Config) {
-			forward(c)
-			c.Tunnel = true
-			c.PingInterval, c.PongTimeout, c.MaxInactivity, c.MaxLifetime = "1s", "1s", "1s", "1s"
-		}, "tunnel tunnel tunnel tunnel"},
-		{func(c *Config) {
-			c.WriteTimeout, c.CloseTimeout, c.DrainTimeout = "1s", "1s", "0"
-		}, "closeTimeout drainTimeout writeTimeout"},
-		{func(c *Config) { c.WriteTimeout = "1s"; c.Validate = "utf-8" }, "validate"},
-		{func(c *Config) { c.MaxFrameSize = "64kb"; c.MaxMessageSize = "-1" }, "maxFrameSize maxMessageSize"},
-		{func(c *Config) { c.MaxFrameSize = "9999999999GiB"; c.MaxMessageSize = "1 MiB" }, "maxFrameSize maxMessageSize"},
-		{func(c *Config) { c.MessageBurst = 2 }, "messageBurst"},
-		{func(c *Config) { c.MessageRate = -1; c.MessageBurst = -1 }, "messageBurst messageRate"},
-		{func(c *Config) { c.MaxConnections = -1; c.MaxConnectionsPerClient = -1 }, "maxConnections maxConnectionsPerClient"},
-		{func(c *Config) { c.ClientHeader = "a b" }, "clientHeader clientHeader"},
-		{func(c *Config) { forward(c); c.CloseTimeout = "" }, "closeTimeout"},
-		{func(c *Config) { c.ConnectTimeout = "1s"; c.CloseTimeout = "1s" }, "closeTimeout connectTimeout"},
-		{func(c *Config) { c.Path = "socket" }, "path"},
-		{func(c *Config) { c.Path = "/a/../b" }, "path"},
-		{func(c *Config) { c.Path = "/a?b" }, "path"},
-		{func(c *Config) { c.AllowedOrigins = []string{"example.com", "https://*.*.example.com", "https://a/b"} }, "allowedOrigins allowedOrigins allowedOrigins"},
-		{func(c *Config) { c.Protocols = []string{"a b"} }, "protocols"},
-		{func(c *Config) { c.UpstreamEndpoint = "ftp://h" }, "upstreamEndpoint"},
-		{func(c *Config) { c.UpstreamEndpoint = "ws://:80/" }, "upstreamEndpoint"},
-		{func(c *Config) { c.UpstreamEndpoint = "ws://h:0/" }, "upstreamEndpoint"},
-		{func(c *Config) { c.UpstreamEndpoint = "ws://u:p@h/#f" }, "upstreamEndpoint upstreamEndpoint"},
-		{func(c *Config) {
-			c.UpstreamPath = "append"
-			c.PassHostHeader = true
-			c.Tunnel = true
-			c.Validate = "frames"
-		}, "passHostHeader tunnel tunnel upstreamPath"},
-		{func(c *Config) { forward(c); c.UpstreamRules = []UpstreamRule{{Header: "A b", Query: "b"}} }, "upstreamRules[0] upstreamRules[0] upstreamRules[0] upstreamRules[0]"},
-		{func(c *Config) {
-			forward(c)
-			c.Headers = map[string]string{"connection": "x", "a b": "c", "X": "1\n", "A": "", "a": ""}
-		}, "headers headers headers headers"},
-		{func(c *Config) { forward(c); c.TLS = &TLSConfig{MinVersion: "1.1", CertFile: "c"} }, "tls.certFile, tls.keyFile tls.minVersion"},
-		{func(c *Config) { forward(c); c.TLS = &TLSConfig{CAFile: "/does/not/exist"} }, "tls.caFile"},
-		{func(c *Config) { c.UpstreamEndpoint = "ws://h"; c.TLS = &TLSConfig{} }, "tls"},
+		{object{"b": 1, "a": 2}, "a b"},
+		{object{"nonWebSocket": "ignore"}, "nonWebSocket"},
+		{object{"upstreamEndpoint": "wss://h/", "writeTimeout": "-1s"}, "writeTimeout"},
+		{object{"upstreamEndpoint": "wss://h/", "writeTimeout": "5"}, "writeTimeout"},
+		{object{"upstreamEndpoint": "wss://h/", "closeTimeout": "0"}, "closeTimeout"},
+		{object{"upstreamEndpoint": "wss://h/", "pongTimeout": "1s"}, "pongTimeout"},
+		{object{"upstreamEndpoint": "wss://h/", "pingTarget": "client"}, "pingTarget"},
+		{object{"upstreamEndpoint": "wss://h/", "pingInterval": "1s", "pingTarget": "server"}, "pingTarget"},
+		{object{"upstreamEndpoint": "wss://h/", "pingInterval": "9ms", "pongTimeout": "9ms", "maxInactivity": "9ms", "maxLifetime": "1us", "writeTimeout": "1ns"}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
+		{object{"upstreamEndpoint": "wss://h/", "pingInterval": "2562047h", "pongTimeout": "2562047h", "maxInactivity": "2562047h", "maxLifetime": "2562047h", "writeTimeout": "2562047h"}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
+		{object{"upstreamEndpoint": "wss://h/", "tunnel": true, "pingInterval": "1s", "pongTimeout": "1s", "maxInactivity": "1s", "maxLifetime": "1s"}, "tunnel tunnel tunnel tunnel"},
+		{object{"writeTimeout": "1s", "closeTimeout": "1s", "drainTimeout": "0"}, "closeTimeout drainTimeout writeTimeout"},
+		{object{"writeTimeout": "1s", "validate": "utf-8"}, "validate"},
+		{object{"maxFrameSize": "64kb", "maxMessageSize": "-1"}, "maxFrameSize maxMessageSize"},
+		{object{"maxFrameSize": "9999999999GiB", "maxMessageSize": "1 MiB"}, "maxFrameSize maxMessageSize"},
+		{object{"messageBurst": 2}, "messageBurst"},
+		{object{"messageRate": -1, "messageBurst": -1}, "messageBurst messageRate"},
+		{object{"maxConnections": -1, "maxConnectionsPerClient": -1}, "maxConnections maxConnectionsPerClient"},
+		{object{"clientHeader": "a b"}, "clientHeader clientHeader"},
+		{object{"upstreamEndpoint": "wss://h/", "closeTimeout": ""}, "closeTimeout"},
+		{object{"connectTimeout": "1s", "closeTimeout": "1s"}, "closeTimeout connectTimeout"},
+		{object{"path": "socket"}, "path"},
+		{object{"path": "/a/../b"}, "path"},
+		{object{"path": "/a?b"}, "path"},
+		{object{"allowedOrigins": []string{"example.com", "https://*.*.example.com", "https://a/b"}}, "allowedOrigins allowedOrigins allowedOrigins"},
+		{object{"protocols": []string{"a b"}}, "protocols"},
+		{object{"upstreamEndpoint": "ftp://h"}, "upstreamEndpoint"},
+		{object{"upstreamEndpoint": "ws://:80/"}, "upstreamEndpoint"},
+		{object{"upstreamEndpoint": "ws://h:0/"}, "upstreamEndpoint"},
+		{object{"upstreamEndpoint": "ws://u:p@h/#f"}, "upstreamEndpoint upstreamEndpoint"},
+		{object{"upstreamPath": "append", "passHostHeader": true, "tunnel": true, "validate": "frames"}, "passHostHeader tunnel tunnel upstreamPath"},
+		{object{"upstreamEndpoint": "wss://h/", "upstreamRules": []any{object{"header": "A b", "query": "b"}}}, "upstreamRules[0] upstreamRules[0] upstreamRules[0].header upstreamRules[0].value"},
+		{object{"upstreamEndpoint": "wss://h/", "headers": object{"connection": "x", "a b": "c", "X": "1\n", "A": "", "a": ""}}, "headers headers headers headers"},
+		{object{"upstreamEndpoint": "wss://h/", "tls": object{"minVersion": "1.1", "certFile": "c"}}, "tls.certFile tls.minVersion"},
+		{object{"upstreamEndpoint": "wss://h/", "tls": object{"caFile": "/does/not/exist"}}, "tls.caFile"},
+		{object{"upstreamEndpoint": "ws://h", "tls": object{"serverName": "a"}}, "tls"},
 	}
 	for _, c := range cases {
-		config := CreateConfig()
-		c.change(config)
-		_, err := parse(config)
+		_, err := parse(&Config{Options: c.options}, "test")
 		if err == nil {
 			t.Errorf("no mistake found, want %s", c.want)
 			continue
 		}
 		var keys []string
-		for _, line := range strings.Split(err.Error(), "\n") {
-			key, _, _ := strings.Cut(line, ": ")
-			keys = append(keys, key)
+		for _, mistake := range strings.Split(strings.TrimPrefix(err.Error(), "wsfw test: "), "; ") {
+			if key := mistaken.FindStringSubmatch(mistake); key != nil {
+				keys = append(keys, key[1])
+			}
 		}
 		sort.Strings(keys)
 		if got := strings.Join(keys, " "); got != c.want {
@@ -100,3 +77,6 @@ func TestMistakesAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// mistaken finds the key of a mistake.
+var mistaken = regexp.MustCompile(`^([A-Za-z0-9.\[\]]+) (?:is|has) `)

@@ -38,7 +38,7 @@ func (s *session) drain() {
 	}
 	s.draining = time.AfterFunc(wait, func() {
 		defer recovered(s)
-		s.dismiss(restarting)
+		s.dismiss(restarting(s))
 	})
 }
 

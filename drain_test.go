@@ -62,7 +62,7 @@ func TestDrainedClientIsClosedLast(t *testing.T) {
 	for name, said := range map[string][]byte{"at rest": nil, "inside a frame": half[:2*smallBuffer]} {
 		client, upstream := newScript(said, smallBuffer, true), newScript(nil, 1, true)
 		set := newSettings(limits{closeTimeout: 20 * time.Millisecond, writeTimeout: time.Minute})
-		v := &visit{session: newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain, set, nil)}
+		v := &upgrade{session: newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain, set, nil)}
 		shutdown, cancel := context.WithCancel(context.Background())
 		r := newRoster(shutdown)
 		begin(v.session, r)
@@ -78,7 +78,7 @@ func TestDrainedClientIsClosedLast(t *testing.T) {
 		if client.closed == 0 {
 			t.Errorf("%s: the client's connection is left open", name)
 		}
-		if want := (outcome{gatewaySide, closeRestart, restarting.reason}); v.session.outcome != want {
+		if want := (outcome{gatewaySide, closeRestart, "service restart"}); v.session.outcome != want {
 			t.Errorf("%s: outcome %+v, want %+v", name, v.session.outcome, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
+	"time"
 )
 
 // A frame on the wire, RFC 6455 section 5.2:
@@ -42,9 +43,11 @@ const (
 // Sizes in bytes.
 const (
 	maskSize   = 4
-	maxControl = 125     // payload of a control frame; RFC 6455 section 5.5
-	maxFrame   = 1 << 62 // payload of any frame: half of what RFC 6455 allows, so that sums fit an int
-	unlimited  = 1<<63 - 1
+	maxControl = 125                // payload of a control frame; RFC 6455 section 5.5
+	maxFrame   = int(^uint(0) >> 2) // payload of any frame: half of what fits an int, so that sums do
+	maxLength  = 1<<63 - 1          // what RFC 6455 allows for that
+
+	unlimited int64 = 1<<63 - 1
 )
 
 // fault is a breach of RFC 6455 or of a limit: the code that the offender is closed with
@@ -74,6 +77,7 @@ var (
 	errFrame    = &fault{closeTooBig, "frame is too big"}
 	errMessage  = &fault{closeTooBig, "message is too big"}
 	errRate     = &fault{closePolicy, "too many messages"}
+	errControls = &fault{closePolicy, "too many control frames"}
 )
 
 // track is where a direction stands in its frames, with what has passed so far.
@@ -89,14 +93,18 @@ type track struct {
 
 	left int // payload bytes of the current data frame that are still to come
 
-	maxFrame   int      // longest payload of a data frame, at most
-	maxMessage int      // that of a message
-	message    int      // payload of the current fragmented message so far
-	metered    bool     // the rate of messages is bounded
-	bucket     bucket   // by this,
-	ceiling    int64    // and their number for now
-	speller    *speller // checks text; nil where that is not asked for
-	spelling   bool     // the current frame is of text that is checked
+	maxFrame     int       // longest payload of a data frame, at most
+	maxMessage   int64     // that of a message
+	message      int64     // payload of the current fragmented message so far
+	metered      bool      // the rate of messages is bounded
+	bucket       bucket    // by this,
+	ceiling      int64     // and their number for now
+	controls     int64     // control frames so far
+	allowance    bucket    // bounds their rate,
+	mostControls int64     // and their number for now
+	opened       time.Time // the session
+	speller      *speller  // checks text; nil where that is not asked for
+	spelling     bool      // the current frame is of text that is checked
 
 	frames   int64 // complete headers passed, control frames included
 	messages int64 // data messages ended
@@ -114,7 +122,7 @@ type track struct {
 func newTrack(rules *grammar, masked bool) *track {
 	t := &track{
 		rules: rules, table: rules.between, masked: masked, judged: rules != lax, between: rules.strides,
-		maxFrame: maxFrame, maxMessage: unlimited, ceiling: unlimited,
+		maxFrame: maxFrame, maxMessage: unlimited, ceiling: unlimited, mostControls: unlimited,
 	}
 	if masked {
 		t.between = rules.maskedStrides
@@ -129,7 +137,11 @@ func (t *track) bound(l *limits) {
 		t.maxFrame = l.maxFrameSize
 	}
 	if l.maxMessageSize > 0 {
-		t.maxMessage = l.maxMessageSize
+		t.maxMessage = int64(l.maxMessageSize)
+	}
+	if t.masked && t.judged {
+		t.allowance = bucket{rate: controlRate, depth: controlBurst, share: controlBurst / sharing, tokens: controlBurst}
+		t.mostControls = 0
 	}
 	if t.maxFrame < 125 || t.maxMessage < 125 {
 		t.between = noStrides
@@ -199,6 +211,11 @@ func walk(t *track, chunk []byte) int {
 			if end > size {
 				return at
 			}
+			if t.controls >= t.mostControls && first != finBit|opClose && !allowControl(t) {
+				t.fault = errControls
+				return at
+			}
+			t.controls++
 			// Pings and the pongs of others may come in floods: they need no call.
 			if first != finBit|opPing && (first != finBit|opPong || length == pingSize) && t.endsBefore(chunk[at:end]) {
 				return at
@@ -234,7 +251,7 @@ func overLimit(t *track, class byte, length int) *fault {
 	if class > classEnd {
 		return nil
 	}
-	if length > t.maxMessage-t.message {
+	if int64(length) > t.maxMessage-t.message {
 		return errMessage
 	}
 	if t.messages >= t.ceiling && (class == classWhole || class == classStart) {
@@ -255,9 +272,9 @@ func enter(t *track, class byte, length int, text bool) {
 		if text {
 			t.table = t.rules.withinText
 		}
-		t.message = length
+		t.message = int64(length)
 	case classMiddle:
-		t.message += length
+		t.message += int64(length)
 	case classEnd:
 		t.table = t.rules.between
 		t.strides = t.between
@@ -320,22 +337,26 @@ func longHeader(t *track, chunk []byte, at int, class byte) (end, length int) {
 		t.fault = errControl
 		return 0, 0
 	}
-	least := 126
+	least := uint64(1 << 16)
+	var declared uint64
 	if end == at+4 {
-		length = int(binary.BigEndian.Uint16(chunk[at+2:]))
+		declared = uint64(binary.BigEndian.Uint16(chunk[at+2:]))
+		least = 126
 	} else {
-		length = int(binary.BigEndian.Uint64(chunk[at+2:]))
-		least = 1 << 16
+		declared = binary.BigEndian.Uint64(chunk[at+2:])
 	}
 	// "The minimal number of bytes MUST be used to encode the length", and "the most
-	// significant bit MUST be 0" (RFC 6455 section 5.2): an int is negative then.
-	legal := length >= least && length <= maxFrame
-	if t.judged && !legal {
+	// significant bit MUST be 0" (RFC 6455 section 5.2).
+	if t.judged && (declared < least || declared > maxLength) {
 		t.fault = errLength
 		return 0, 0
 	}
-	if length < 0 || length > maxFrame {
-		length = maxFrame // a frame that never ends
+	length = maxFrame // of a frame that never ends
+	if declared <= uint64(maxFrame) {
+		length = int(declared)
+	} else if t.judged {
+		t.fault = errFrame
+		return 0, 0
 	}
 	return end, length
 }

@@ -104,7 +104,7 @@ func TestWalkFindsFaults(t *testing.T) {
 		{"125 in 16 bits", header(126, 0, 125), false, plain, errLength},
 		{"65535 in 64 bits", header(127, 0, 0, 0, 0, 0, 0, 0xff, 0xff), false, plain, errLength},
 		{"2^63", header(127, 0x80, 0, 0, 0, 0, 0, 0, 0), false, plain, errLength},
-		{"2^63-1, too large for a sum", header(127, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), false, plain, errLength},
+		{"2^63-1, too large for a sum", header(127, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), false, plain, errFrame},
 		{"2^64-1", header(127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), false, plain, errLength},
 		{"close of one byte", frame(0x88, []byte{3}, false), false, plain, errCode},
 		{"close reason cut in a rune", frame(0x88, []byte{3, 0xe8, 0xc3}, true), true, plain, errReason},
@@ -335,7 +335,7 @@ func lawful(b []byte, length uint64, complete, within bool, rules *grammar, mask
 	if form == 126 {
 		return length > 125
 	}
-	return length > 0xffff && length <= maxFrame
+	return length > 0xffff && length <= uint64(maxFrame)
 }
 
 // legalFirst judges a first byte by listing what RFC 6455 and RFC 7692 allow.

@@ -33,7 +33,7 @@ const (
 // these and the client. What next answers without that goes to the client as it is.
 type takeover struct {
 	http.ResponseWriter // the client's
-	visit               *visit
+	upgrade             *upgrade
 
 	cancel   context.CancelFunc     // of the request that next gets
 	trace    *httptrace.ClientTrace // of the same
@@ -62,20 +62,20 @@ type takeover struct {
 // session where that has begun one.
 //
 // next runs in a goroutine of its own, and the session's handler, which Traefik counts, waits.
-func between(v *visit, rw http.ResponseWriter, req *http.Request) {
-	t := &takeover{ResponseWriter: rw, visit: v, ready: make(chan struct{}), returned: make(chan struct{})}
-	v.takeover = t
+func between(u *upgrade, rw http.ResponseWriter, req *http.Request) {
+	t := &takeover{ResponseWriter: rw, upgrade: u, ready: make(chan struct{}), returned: make(chan struct{})}
+	u.takeover = t
 	t.trace = traceOf(t)
 	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(req.Context(), t.trace))
 	t.cancel = cancel
 	inner := req.WithContext(ctx)
-	if v.offer.cut {
-		inner = v.offer.onto(inner)
+	if u.offer.cut {
+		inner = u.offer.onto(inner)
 	}
 	callNext(t, inner)
 	<-t.ready
 	if t.service != nil {
-		joinNext(v, t, req)
+		joinNext(u, t, req)
 	}
 }
 
@@ -112,10 +112,10 @@ func raise(cause any) {
 
 // What outlives between is made in variables, for the same reason as newRoster is one.
 
-// traceOf has the visit know the server that Traefik has chosen: the last one that it has
+// traceOf has the upgrade know the server that Traefik has chosen: the last one that it has
 // connected to before the connection is taken over. Later ones are those of mirrors.
 var traceOf = func(t *takeover) *httptrace.ClientTrace {
-	v, address := t.visit, ""
+	u, address := t.upgrade, ""
 	return &httptrace.ClientTrace{
 		GetConn: func(hostPort string) { address = hostPort },
 		GotConn: func(info httptrace.GotConnInfo) {
@@ -123,9 +123,9 @@ var traceOf = func(t *takeover) *httptrace.ClientTrace {
 				return
 			}
 			t.latest = info.Conn
-			v.upstream = "ws://" + address
+			u.upstream = "ws://" + address
 			if _, secure := info.Conn.(*tls.Conn); secure {
-				v.upstream = "wss://" + address
+				u.upstream = "wss://" + address
 			}
 		},
 	}
@@ -141,10 +141,10 @@ var callNext = func(t *takeover, req *http.Request) {
 	go answer(t, req)
 }
 
-// answer has next answer the request, and the visit go on when it has.
+// answer has next answer the request, and the upgrade go on when it has.
 func answer(t *takeover, req *http.Request) {
 	defer answered(t)
-	t.visit.middleware.next.ServeHTTP(t, req)
+	t.upgrade.middleware.next.ServeHTTP(t, req)
 }
 
 // answered, deferred, follows next's end. If next has panicked, it no longer uses a connection that
@@ -219,8 +219,8 @@ var connOf = func(c *hijackedConn) net.Conn { return c }
 // hide tells the client that its connection could not be had. Needs t.writing.
 func (t *takeover) hide(cause error) {
 	t.hidden = true
-	reportClient(t.visit, cause)
-	refuse(t.ResponseWriter, refuseHijack)
+	reportClient(t.upgrade, cause)
+	answerRefusal(t.ResponseWriter, t.upgrade.req, refuseHijack)
 }
 
 // WriteHeader implements http.ResponseWriter. A 101 waits for the connection to be taken over.
@@ -234,10 +234,28 @@ func (t *takeover) WriteHeader(status int) {
 	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
+	if status < 100 || status > 999 { // net/http would panic
+		t.hidden = true
+		reportUpstream(t.upgrade, refuseGateway, errNotHTTP)
+		answerRefusal(t.ResponseWriter, t.upgrade.req, refuseGateway)
+		return
+	}
+	if status == http.StatusTeapot {
+		hintNoop(t.upgrade)
+	}
 	t.failing = status >= http.StatusInternalServerError
 	t.ResponseWriter.WriteHeader(status)
 	if status >= http.StatusOK {
 		t.flush() // net/http does that for informational answers
+	}
+}
+
+// hintNoop tells, once, of a service that upgrades nothing: noop@internal answers all requests so.
+func hintNoop(u *upgrade) {
+	if u.middleware.hinted.CompareAndSwap(false, true) {
+		line := eventOf(u, refuseTeapot, "warn", "the service answered 418")
+		line.Hint = "noop@internal upgrades nothing: name a service that does, or set upstreamEndpoint"
+		logEvent(line)
 	}
 }
 
@@ -293,7 +311,7 @@ func finishAnswer(t *takeover) {
 }
 
 // joinNext hands next's answer to the client, and joins the connections, unless that is no session.
-func joinNext(v *visit, t *takeover, req *http.Request) {
+func joinNext(u *upgrade, t *takeover, req *http.Request) {
 	head := new(bytes.Buffer)
 	source := io.LimitReader(t.service.reads, maxAnswerHeader)
 	if t.head != nil {
@@ -306,23 +324,22 @@ func joinNext(v *visit, t *takeover, req *http.Request) {
 		passNext(t, head)
 		return
 	}
+	key := req.Header[keyHeader][0]
 	if err == nil {
-		err = verify(v, answer.Header, acceptFor(req.Header[keyHeader][0]))
+		err = verify(u, answer.Header, acceptFor(key))
 	}
 	if err != nil {
-		failNext(v, t, err)
+		failNext(u, t, err)
 		return
 	}
 	var rest []byte
 	if reader.Buffered() > 0 {
 		rest = early(reader)
-		head.Truncate(head.Len() - len(rest))
 	}
-	_, err = head.WriteTo(t.client)
+	err = writeSwitching(t.client, key, answer.Header)
 	if err == nil {
-		m := v.middleware
 		near := &side{name: clientSide, conn: t.client, source: t.client, reader: t.source}
-		v.session = newSession(near, upstreamOf(t, rest), v.rules, m.settings, m.report)
+		startSession(u, near, upstreamOf(t, rest))
 	}
 }
 
@@ -332,7 +349,7 @@ func passNext(t *takeover, head io.Reader) {
 }
 
 // failNext answers a client to whom next has not made a session, and logs the cause.
-func failNext(v *visit, t *takeover, cause error) {
-	v.reportUpstream(cause)
+func failNext(u *upgrade, t *takeover, cause error) {
+	reportUpstream(u, refuseGateway, cause)
 	_, _ = t.client.Write(refuseGateway.response())
 }

@@ -8,13 +8,15 @@ func TestSizes(t *testing.T) {
 	cases := map[string]int{"": 0, "0": 0, "100": 100, "64KiB": 64 << 10, "1MiB": 1 << 20, "2GiB": 2 << 30}
 	for text, want := range cases {
 		m := &mistakes{}
-		if got := m.size("maxFrameSize", text); got != want || len(m.errs) > 0 {
-			t.Errorf("%q is %d (%v), want %d", text, got, m.errs, want)
+		o := newOptions(m, "", object{"maxFrameSize": text})
+		if got := o.size("maxFrameSize"); got != want || len(m.list) > 0 {
+			t.Errorf("%q is %d (%v), want %d", text, got, m.list, want)
 		}
 	}
 	for _, text := range []string{"64kb", "1 MiB", "MiB", "1.5MiB", "-1", "4294967297GiB", "99999999999999999999", "1KiBMiB"} {
 		m := &mistakes{}
-		if got := m.size("maxFrameSize", text); len(m.errs) != 1 {
+		o := newOptions(m, "", object{"maxFrameSize": text})
+		if got := o.size("maxFrameSize"); len(m.list) != 1 {
 			t.Errorf("%q is %d without a mistake", text, got)
 		}
 	}

@@ -77,7 +77,7 @@ func TestPingWaits(t *testing.T) {
 // What ends is pinged no more.
 func TestBeatOfTheEnding(t *testing.T) {
 	s := restingSession(limits{pingInterval: time.Minute, pingClient: true})
-	s.dismiss(restarting)
+	s.dismiss(restarting(s))
 	defer s.timer.Stop()
 	s.toClient.due = true
 	strike(s)

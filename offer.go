@@ -32,36 +32,28 @@ func deflateOffer(extension string) *offer {
 	return o
 }
 
-// checkOffer reads a client's offer and cuts it to what the settings allow, or refuses it.
-func checkOffer(v *visit, set *settings, header http.Header) *refusal {
-	if header[protocolHeader] == nil && !set.noCompression {
-		usual := compression[strings.Join(header[extensionsHeader], ",")]
+// checkOffer is the client's offer, cut to what the settings allow; nil where there were subprotocols in it and none is
+// left.
+func (s *settings) checkOffer(header http.Header) *offer {
+	protocols, extensions := header[protocolHeader], header[extensionsHeader]
+	if protocols == nil && extensions == nil {
+		return noOffer
+	}
+	if protocols == nil && !s.noCompression {
+		usual := compression[strings.Join(extensions, ",")]
 		if usual != nil {
-			v.offer = usual
-			return nil
+			return usual
 		}
 	}
-	return readOffer(v, set, header)
-}
-
-// readOffer is checkOffer for any offer.
-func readOffer(v *visit, set *settings, header http.Header) *refusal {
-	v.offer = set.offer(header)
-	if len(v.offer.protocols) == 0 && len(header[protocolHeader]) > 0 {
-		return refuseOffer
-	}
-	return nil
-}
-
-// offer is the offer in header as far as the settings allow it.
-func (s *settings) offer(header http.Header) *offer {
-	o := &offer{extensions: listItems(header[extensionsHeader])}
+	o := &offer{extensions: listItems(extensions)}
 	if s.noCompression && len(o.extensions) > 0 {
 		o.extensions = nil
 		o.cut = true
 	}
-	if len(header[protocolHeader]) > 0 {
-		s.offerProtocols(o, listItems(header[protocolHeader]))
+	offered := listItems(protocols)
+	s.offerProtocols(o, offered)
+	if len(offered) > 0 && len(o.protocols) == 0 {
+		return nil
 	}
 	o.lines = o.spelled()
 	return o

@@ -1,72 +1,110 @@
 package wsfw
 
 import (
+	"bufio"
+	"bytes"
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // originRule is one of allowedOrigins.
 type originRule struct {
+	anybody  bool // whoever it is
+	none     bool // a request without an Origin
 	sameHost bool
-	none     bool
 	site     origin
-	anyLabel bool // one label stands before the site's host
+	anyLabel bool // one label stands before the site's host, or is all of it
 }
 
-// origin is a web origin (RFC 6454), its port always named.
+// origin is a web origin (RFC 6454), the port of http and https always named. That of "null" has only this for its scheme.
 type origin struct {
 	scheme, host, port string
 }
 
-// origins parses the list of allowed origins.
-func (m *mistakes) origins(values []string) []originRule {
-	rules := make([]originRule, 0, len(values))
-	for _, value := range values {
-		rule, ok := parseOrigin(strings.TrimSpace(value))
-		if !ok {
-			m.add("allowedOrigins", "has %q, must be same-host, none, or scheme://host[:port], where the host may begin with one *. label", value)
-			continue
+// opaque is how an origin is written that is no site's (RFC 6454 section 7.1).
+const opaque = "null"
+
+// parseOrigin reads one of allowedOrigins, and returns what to write instead where that can never match.
+func parseOrigin(value string) (originRule, string) {
+	switch value {
+	case "any":
+		return originRule{anybody: true}, ""
+	case "none":
+		return originRule{none: true}, ""
+	case "same-host":
+		return originRule{sameHost: true}, ""
+	case "*":
+		return originRule{}, "must be written any"
+	}
+	lower := strings.ToLower(value)
+	for _, scheme := range []string{"ws", "wss"} {
+		if strings.HasPrefix(lower, scheme+"://") {
+			return originRule{}, "must be written " + strings.Replace(lower, "ws", "http", 1) + ", for an Origin has the scheme of the page"
 		}
-		rules = append(rules, rule)
 	}
-	return rules
+	named := strings.Replace(lower, "://*.", "://", 1)
+	if named == lower && strings.HasSuffix(lower, "://*") && !strings.HasPrefix(lower, "http") {
+		named = strings.TrimSuffix(lower, "*")
+	}
+	site, ok := splitOrigin(named)
+	wild := named != lower
+	if !ok && wild && site.scheme != "" && site.host == "" {
+		ok = true // a host that is one label, as those of extensions are
+	}
+	if !ok || strings.Contains(site.host, "*") {
+		return originRule{}, "must be any, none, null, same-host, or scheme://host[:port], where the host may begin with one *. label"
+	}
+	site.host = asciiHost(site.host)
+	return originRule{site: site, anyLabel: wild}, ""
 }
 
-// parseOrigin reads one of allowedOrigins.
-func parseOrigin(value string) (originRule, bool) {
-	if value == "same-host" {
-		return originRule{sameHost: true}, true
-	}
-	if value == "none" {
-		return originRule{none: true}, true
-	}
-	plainValue := strings.Replace(value, "://*.", "://", 1)
-	site, ok := splitOrigin(plainValue)
-	return originRule{site: site, anyLabel: plainValue != value}, ok && !strings.Contains(site.host, "*")
-}
-
-// splitOrigin takes scheme://host[:port] apart, in lower case.
+// splitOrigin takes scheme://host[:port] apart, in lower case. Where it is not ok, scheme and host are still as written.
 func splitOrigin(value string) (origin, bool) {
+	if value == opaque {
+		return origin{scheme: opaque}, true
+	}
 	u, err := url.Parse(strings.ToLower(value))
-	if err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
 		return origin{}, false
 	}
 	if u.Path != "" && u.Path != "/" {
 		return origin{}, false
 	}
-	return origin{scheme: u.Scheme, host: u.Hostname(), port: portOf(u)}, true
+	host := u.Hostname()
+	return origin{scheme: u.Scheme, host: host, port: portOf(u)}, host != "" || u.Scheme == "file"
 }
 
-// portOf is a URL's port, the scheme's own where none is written.
+// portOf is a URL's port; where none is written, its scheme's own, if it has one.
 func portOf(u *url.URL) string {
 	if port := u.Port(); port != "" {
 		return port
 	}
-	if u.Scheme == "https" || u.Scheme == "wss" {
+	switch u.Scheme {
+	case "https", "wss":
 		return "443"
+	case "http", "ws":
+		return "80"
 	}
-	return "80"
+	return ""
+}
+
+// asciiHost is a host with its labels as they go over the wire (RFC 5890: xn--), which net/http does for a request's.
+func asciiHost(host string) string {
+	if utf8.RuneCountInString(host) == len(host) {
+		return host
+	}
+	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "http", Host: "host", Path: "/"}, Host: host}
+	var wire bytes.Buffer
+	if req.Write(&wire) != nil {
+		return host
+	}
+	sent, err := http.ReadRequest(bufio.NewReader(&wire))
+	if err != nil {
+		return host
+	}
+	return sent.Host
 }
 
 // allowsOrigin judges a request's Origin by the list of those allowed.
@@ -105,8 +143,8 @@ func (r originRule) allows(site origin, host string) bool {
 		return ok && own.host == site.host && own.port == site.port
 	}
 	if r.anyLabel {
-		label, parent, ok := strings.Cut(site.host, ".")
-		if !ok || label == "" {
+		label, parent, _ := strings.Cut(site.host, ".")
+		if label == "" || parent == "" && label+"." == site.host {
 			return false
 		}
 		site.host = parent

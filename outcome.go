@@ -66,7 +66,7 @@ func (s *session) breach(f *flow) {
 	}
 	farewell := s.farewellTo(f.to)
 	if farewell == nil {
-		farewell = lossFrame(f.to, f.from.name+" "+fault.kind())
+		farewell = lossFrame(s, f.to, f.from.name+" "+fault.kind())
 	}
 	s.sendClose(f.to, farewell)
 }
@@ -89,8 +89,8 @@ func (s *session) unwritable(f *flow, cause error) {
 	startClosing(s)
 	if errors.Is(cause, os.ErrDeadlineExceeded) && !isOver(s) {
 		reason := f.to.name + " write timeout"
-		conclude(s, gatewaySide, lossCode(f.from), reason)
-		s.leave(f.from, lossFrame(f.from, reason))
+		conclude(s, gatewaySide, lossCode(s, f.from), reason)
+		s.leave(f.from, lossFrame(s, f.from, reason))
 		closeQuietly(f.to) // wakes the pump to f.from, too
 	}
 }
@@ -123,7 +123,7 @@ func followUp(s *session, f *flow, vanished bool) {
 	s.mu.Unlock()
 	if vanished {
 		closeQuietly(f.from) // what the client still says reaches nobody
-		farewell = lossFrame(f.to, "upstream connection lost")
+		farewell = lossFrame(s, f.to, "upstream connection lost")
 	}
 	startClosing(s)
 	mark(s, &f.from.ended)

@@ -1,8 +1,7 @@
 package wsfw
 
 import (
-	"net"
-	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 )
@@ -29,10 +28,10 @@ func newPlaces(name string) *places {
 	return p
 }
 
-// giveBack gives a visit's place back, if it has one, and closes what it has left open.
-func giveBack(v *visit) {
-	if p := v.places; p != nil {
-		guest := v.guest
+// giveBack gives an upgrade's place back, if it has one, and closes what it has left open.
+func giveBack(u *upgrade) {
+	if p := u.places; p != nil {
+		guest := u.guest
 		occupiedMu.Lock()
 		p.all--
 		p.byClient[guest]--
@@ -40,25 +39,68 @@ func giveBack(v *visit) {
 			delete(p.byClient, guest)
 		}
 		if p.all == 0 {
-			delete(occupied, v.middleware.name)
+			delete(occupied, u.middleware.name)
 		}
 		occupiedMu.Unlock()
 	}
-	if v.session == nil {
-		hangUp(v)
-	} else if v.session.waits {
-		closeQuietly(v.session.client)
+	if u.session == nil {
+		hangUp(u)
+	} else if u.session.waits {
+		closeQuietly(u.session.client)
 	}
 }
 
+// takePlace has a session count, unless there are too many.
+func takePlace(u *upgrade, l *limits) *refusal {
+	name, guest := u.middleware.name, clientOf(u, l)
+	occupiedMu.Lock()
+	defer occupiedMu.Unlock()
+	p := occupied[name]
+	if p == nil {
+		p = newPlaces(name)
+	}
+	if l.maxConnections > 0 && p.all >= l.maxConnections {
+		return refuseCrowd
+	}
+	if l.maxPerClient > 0 && p.byClient[guest] >= l.maxPerClient {
+		return refuseClient
+	}
+	p.all++
+	p.byClient[guest]++
+	u.places = p
+	u.guest = guest
+	return nil
+}
+
 // clientOf tells clients apart: by a header of the request, or by their address where it has none.
-func clientOf(req *http.Request, header string) string {
-	if values := req.Header[header]; len(values) > 0 && header != "" {
-		return header + ": " + strings.Join(values, ", ")
+func clientOf(u *upgrade, l *limits) string {
+	if l.clientHeader != "" {
+		if values := u.req.Header[l.clientHeader]; len(values) > 0 {
+			return l.clientHeader + ": " + strings.Join(values, ", ")
+		}
 	}
-	host, _, err := net.SplitHostPort(req.RemoteAddr)
+	if u.ip == "" {
+		return u.req.RemoteAddr
+	}
+	if strings.Contains(u.ip, ":") {
+		return network(u.ip)
+	}
+	return u.ip
+}
+
+// network is the /64 of an IPv6 address, for one client has as many addresses as that. An IPv4 address in IPv6's form is
+// that address; link-local ones, which share a single network, are told apart.
+func network(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || addr.IsLinkLocalUnicast() {
+		return ip
+	}
+	if addr.Is4In6() {
+		return addr.Unmap().String()
+	}
+	prefix, err := addr.Prefix(64)
 	if err != nil {
-		return req.RemoteAddr
+		return ip
 	}
-	return host
+	return prefix.String()
 }

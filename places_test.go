@@ -1,6 +1,7 @@
 package wsfw
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -43,13 +44,13 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// come has client visit a middleware called name that lets in whom these limits do, and returns why it does not.
+// come has client ask a middleware called name that lets in whom these limits do, and returns why it does not.
 func come(name, client string, l *limits) *refusal {
 	req, answer := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
 	req.Header = upgrading(nil)
 	req.RemoteAddr = client + ":1"
 	m := &Middleware{name: name, settings: &settings{limits: l}}
-	attended(newVisit(m, answer, req))
+	admit(&upgrade{middleware: m, rw: answer, req: req})
 	for _, refused := range []*refusal{refuseCrowd, refuseClient} {
 		if answer.Code == refused.status {
 			return refused
@@ -59,7 +60,7 @@ func come(name, client string, l *limits) *refusal {
 }
 
 func leavePlace(name, client string) {
-	giveBack(&visit{middleware: &Middleware{name: name}, places: placesOf(name), guest: client})
+	giveBack(&upgrade{middleware: &Middleware{name: name}, places: placesOf(name), guest: client})
 }
 
 // placesOf are those of the middleware called name, nil where it has no session. Other tests' sessions may be
@@ -75,17 +76,17 @@ type panicker struct{ *script }
 
 func (panicker) Close() error { panic("close") }
 
-// A visit without a session leaves nothing open, whatever a connection does.
+// An upgrade without a session leaves nothing open, whatever a connection does.
 func TestGiveBackHangsUp(t *testing.T) {
 	dialed, taken := newScript(nil, 1, true), newScript(nil, 1, true)
 	come("hung up", "a", &limits{})
-	giveBack(&visit{middleware: &Middleware{name: "hung up"}, places: placesOf("hung up"), guest: "a", dialed: dialed, taken: &panicker{taken}})
+	giveBack(&upgrade{middleware: &Middleware{name: "hung up"}, places: placesOf("hung up"), guest: "a", dialed: dialed, taken: &panicker{taken}})
 	if p := placesOf("hung up"); dialed.closed != 1 || p != nil {
 		t.Errorf("closed %d times; places: %+v", dialed.closed, p)
 	}
 	dialed = newScript(nil, 1, true)
-	giveBack(&visit{dialed: &panicker{dialed}, taken: taken})
-	giveBack(&visit{session: &session{}, taken: taken})
+	giveBack(&upgrade{dialed: &panicker{dialed}, taken: taken})
+	giveBack(&upgrade{session: &session{}, taken: taken})
 	if taken.closed != 1 {
 		t.Errorf("the client's connection was closed %d times", taken.closed)
 	}
@@ -94,7 +95,10 @@ func TestGiveBackHangsUp(t *testing.T) {
 func TestClientOf(t *testing.T) {
 	cases := []struct{ remote, header, value, want string }{
 		{"192.0.2.1:5000", "", "", "192.0.2.1"},
-		{"[2001:db8::1]:5000", "", "", "2001:db8::1"},
+		{"[2001:db8::1]:5000", "", "", "2001:db8::/64"},
+		{"[2001:db8::ffff:1]:5000", "", "", "2001:db8::/64"},
+		{"[::ffff:192.0.2.1]:5000", "", "", "192.0.2.1"},
+		{"[fe80::1%eth0]:5000", "", "", "fe80::1%eth0"},
 		{"192.0.2.1:5000", "X-Real-Ip", "", "192.0.2.1"},
 		{"192.0.2.1:5000", "X-Real-Ip", "198.51.100.7", "X-Real-Ip: 198.51.100.7"},
 		{"@", "", "", "@"},
@@ -104,7 +108,9 @@ func TestClientOf(t *testing.T) {
 		if c.value != "" {
 			req.Header.Set(c.header, c.value)
 		}
-		if got := clientOf(req, c.header); got != c.want {
+		u := &upgrade{req: req}
+		u.ip, _, _ = net.SplitHostPort(c.remote)
+		if got := clientOf(u, &limits{clientHeader: c.header}); got != c.want {
 			t.Errorf("%+v: %q", c, got)
 		}
 	}

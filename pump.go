@@ -50,7 +50,7 @@ func attend(s *session, f *flow, n int, err error) bool {
 // hear is attend for n bytes that have come.
 func hear(s *session, f *flow, n int, err error) bool {
 	if f.track.left == 0 {
-		if n == f.header+pingSize && f.track.token != 0 && f.held == 0 && isPong(s, f, f.buf[:n]) {
+		if n == f.header+pingSize && f.track.token != 0 && f.held == 0 && f.track.controls < f.track.mostControls && isPong(s, f, f.buf[:n]) {
 			return true
 		}
 		f.pen.Lock()

@@ -65,8 +65,8 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 	src, dst, t := f.from.reader, f.to.conn, f.track
 	mask, header := f.mask, f.header
 	limit := t.maxFrame
-	if t.maxMessage < limit {
-		limit = t.maxMessage
+	if t.maxMessage < int64(limit) {
+		limit = int(t.maxMessage)
 	}
 	most := limit // bytes of a large message that needs no closer look, headers included
 	if most > bulkRest {
@@ -78,7 +78,8 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 		t.ceiling = t.messages // the bucket may have filled meanwhile
 	}
 	var failed error
-	var at, count, step, budget, whole, passed, left int
+	var at, step, passed, left int
+	var count, budget, whole int64
 	var into []byte
 	for {
 		if n > 0 {
@@ -89,7 +90,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 				t.left -= n
 			} else {
 				until := n
-				if t.ceiling-t.messages < int64(n/header) && refill(t, n/header, time.Since(f.started)) < n/header {
+				if t.ceiling-t.messages < int64(n/header) && allowMessages(t, n/header, time.Since(f.started)) < n/header {
 					until = 0 // not each message in this chunk may pass
 				}
 				if t.spelling {
@@ -113,10 +114,10 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 							break
 						}
 					} else if size == 127 {
-						if at+10 > n {
+						if at+10 > n || buf[at+2]|buf[at+3]|buf[at+4]|buf[at+5]|buf[at+6] > 0 {
 							break
 						}
-						size = int(binary.BigEndian.Uint64(buf[at+2 : at+10]))
+						size = int(binary.BigEndian.Uint32(buf[at+6 : at+10]))
 						body += 8
 						if size < 1<<16 {
 							break
@@ -127,10 +128,10 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 					}
 					if class == classWhole {
 						t.messages++
-					} else if size > t.maxMessage-t.message {
+					} else if int64(size) > t.maxMessage-t.message {
 						break
 					} else if class == classMiddle {
-						t.message += size
+						t.message += int64(size)
 					} else {
 						enter(t, class, size, false)
 					}
@@ -209,7 +210,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 		into = buf[:room]
 		n, err = src.Read(into)
 		strides := t.strides
-		budget = int(t.ceiling - t.messages)
+		budget = t.ceiling - t.messages
 		whole = budget
 		passed = 0
 		if t.left > 0 || n == largeBuffer {
@@ -252,8 +253,8 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 			}
 			t.left = left
 			f.bytes += int64(passed)
-			t.frames += int64(budget - whole)
-			t.messages += int64(budget - whole)
+			t.frames += budget - whole
+			t.messages += budget - whole
 			if failed != nil {
 				f.held = 0
 				return nil, failed
@@ -307,8 +308,8 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 		}
 		if passed > 0 {
 			f.bytes += int64(passed)
-			t.frames += int64(budget - whole)
-			t.messages += int64(budget - whole)
+			t.frames += budget - whole
+			t.messages += budget - whole
 		}
 		if failed != nil {
 			f.held = 0
@@ -321,6 +322,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 func (f *flow) absorb(at, n int) int {
 	notePong(f.from.heart, sentAt(f.track.pong), time.Since(f.started))
 	f.absorbed++
+	f.track.frames++
 	f.track.pong = nil
 	size := f.header + pingSize
 	copy(f.buf[at:], f.buf[at+size:n])

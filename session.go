@@ -81,6 +81,7 @@ func newSession(client, upstream *side, rules *grammar, set *settings, report fu
 	l, started, tracks := set.limits, time.Now(), append([]track(nil), o.tracks...)
 	near := make([]byte, restBuffer)
 	far := make([]byte, restBuffer)
+	tracks[0].opened = started
 	toUpstream := &flow{from: client, to: upstream, started: started, track: &tracks[0], idle: true, buf: near, atRest: near, mask: maskBit, header: 2 + maskSize}
 	toClient := &flow{from: upstream, to: client, started: started, track: &tracks[1], idle: true, buf: far, atRest: far, header: 2}
 	s := &session{

@@ -421,7 +421,7 @@ func TestSessionsShareNothing(t *testing.T) {
 	if !up.track.metered || one.toClient.track.metered {
 		t.Error("a bucket stands in the wrong place")
 	}
-	if refill(up.track, 5, 0); other.toUpstream.track.ceiling != 0 || other.toUpstream.track.bucket.tokens != 5 {
+	if allowMessages(up.track, 5, 0); other.toUpstream.track.ceiling != 0 || other.toUpstream.track.bucket.tokens != 5 {
 		t.Error("a bucket is shared")
 	}
 	if up.from.token == 0 || up.track.token != up.from.token || up.from.token == other.client.token || one.upstream.token != 0 {

@@ -54,14 +54,14 @@ func after(early []byte, source io.Reader) io.Reader {
 
 // lossFrame tells x that the other side is lost: the upstream's peer goes away, the
 // client's gateway has got no answer (RFC 6455 section 7.4.1 and the IANA registry).
-func lossFrame(x *side, reason string) []byte {
-	return closeFrame(lossCode(x), reason, x.name == upstreamSide)
+func lossFrame(s *session, x *side, reason string) []byte {
+	return closeFrame(lossCode(s, x), reason, x.name == upstreamSide)
 }
 
 // lossCode is the close code of lossFrame.
-func lossCode(x *side) int {
+func lossCode(s *session, x *side) int {
 	if x.name == upstreamSide {
 		return closeGoingAway
 	}
-	return closeBadGateway
+	return s.upstreamLostCode
 }

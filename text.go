@@ -199,9 +199,10 @@ func passTexts(f *flow, into []byte, got int, err error, limit int) (n int, read
 	if masked && most > largeBuffer/2 {
 		most = largeBuffer / 2 // the last pad stays for as long as the next read
 	}
-	room, budget := len(into), int(t.ceiling-t.messages)
+	room, budget := len(into), t.ceiling-t.messages
 	whole, passed := budget, 0
-	var at, count, step, size, body, next int
+	var at, step, size, body, next int
+	var count int64
 	var plain []byte
 	n = got
 	readErr = err
@@ -264,8 +265,8 @@ func passTexts(f *flow, into []byte, got int, err error, limit int) (n int, read
 	}
 	if passed > 0 {
 		f.bytes += int64(passed)
-		t.frames += int64(budget - whole)
-		t.messages += int64(budget - whole)
+		t.frames += budget - whole
+		t.messages += budget - whole
 	}
 	return n, readErr, writeErr
 }

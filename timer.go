@@ -19,17 +19,20 @@ type dismissal struct {
 var (
 	lifetimeReached = &dismissal{"session lifetime reached", closeGoingAway, closeGoingAway, nil, false}
 	inactive        = &dismissal{"inactivity timeout", closeGoingAway, closeGoingAway, nil, false}
-	// A Traefik that shuts down exits as soon as it has no client's connection any more, and
-	// ends the upstreams' with that.
-	restarting = &dismissal{"service restart", closeRestart, closeGoingAway, nil, true}
 )
 
+// restarting is the dismissal for a shutdown. A Traefik that shuts down exits as soon as it has no client's connection any
+// more, and ends the upstreams' with that.
+func restarting(s *session) *dismissal {
+	return &dismissal{"service restart", s.restartCode, closeGoingAway, nil, true}
+}
+
 // silence is the dismissal for a side that owes us a sign of life.
-func silence(x *side) *dismissal {
+func silence(s *session, x *side) *dismissal {
 	if x.name == clientSide {
 		return &dismissal{"client heartbeat timeout", closeGoingAway, closeGoingAway, x, false}
 	}
-	return &dismissal{"upstream heartbeat timeout", closeBadGateway, closeGoingAway, x, false}
+	return &dismissal{"upstream heartbeat timeout", s.upstreamLostCode, closeGoingAway, x, false}
 }
 
 // From here on there are functions where there could be methods, and no defer on the way
@@ -78,7 +81,7 @@ func reasonToEnd(s *session, now time.Duration) *dismissal {
 	}
 	for _, f := range s.flows {
 		if now >= f.from.pongBy && isSilent(s, f, now) {
-			return silence(f.from)
+			return silence(s, f.from)
 		}
 	}
 	return nil
@@ -265,6 +268,8 @@ func isPong(s *session, f *flow, frame []byte) bool {
 		s.timer.Reset(s.calm - now)
 	}
 	s.mu.Unlock()
+	f.track.frames++
+	f.track.controls++
 	notePong(h, sent, now)
 	return true
 }

@@ -212,7 +212,7 @@ func TestLifetimeComes(t *testing.T) {
 // Whoever comes second finds the session ending already.
 func TestDismissedOnce(t *testing.T) {
 	s := restingSession(limits{})
-	s.dismiss(restarting)
+	s.dismiss(restarting(s))
 	s.dismiss(inactive)
 	if s.outcome.code != closeRestart {
 		t.Errorf("outcome %+v", s.outcome)
@@ -227,7 +227,7 @@ func TestDismissedOnce(t *testing.T) {
 func TestDismissedTooLate(t *testing.T) {
 	s := restingSession(limits{})
 	conclude(s, clientSide, closeNormal, "")
-	s.dismiss(restarting)
+	s.dismiss(restarting(s))
 	if s.outcome.endedBy != clientSide || s.client.farewell != nil || s.closing {
 		t.Errorf("outcome %+v", s.outcome)
 	}

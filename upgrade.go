@@ -27,42 +27,58 @@ const (
 // statusClientClosed is what Traefik, too, records for a client that did not wait.
 const statusClientClosed = 499
 
-// refusal is an answer to the client other than 101: a status, one sentence that
-// says what to change, and the headers that belong to the status.
+// refusal is an answer to the client other than 101: a status, one sentence that says what to change, the headers that
+// belong to the status, and the reason as the log has it.
 type refusal struct {
 	status   int
+	reason   string
 	sentence string
 	header   map[string]string
 }
 
+// upgradeHeaders are the headers of every 426 (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
+var upgradeHeaders = map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+
 var (
-	refuseNoUpgrade = &refusal{http.StatusUpgradeRequired, "This address speaks WebSocket only: connect with a WebSocket client, or have proxies in between pass the Upgrade and Connection headers.", map[string]string{
-		"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
-	}}
-	refuseProtocol = &refusal{http.StatusUpgradeRequired, "A WebSocket upgrade needs HTTP/1.1.", refuseNoUpgrade.header}
-	refuseMethod   = &refusal{http.StatusMethodNotAllowed, "A WebSocket upgrade needs the method GET.", map[string]string{"Allow": "GET"}}
-	refuseVersion  = &refusal{http.StatusUpgradeRequired, "Only version 13 of the WebSocket protocol is spoken here.", map[string]string{"Sec-WebSocket-Version": "13"}}
-	refuseKey      = &refusal{http.StatusBadRequest, "Sec-WebSocket-Key must be given once, as 16 bytes in base64.", nil}
-	refuseBody     = &refusal{http.StatusBadRequest, "A WebSocket upgrade must have no body.", nil}
-	refuseOrigin   = &refusal{http.StatusForbidden, "This origin may not connect here.", nil}
-	refuseOffer    = &refusal{http.StatusBadRequest, "None of the offered subprotocols is spoken here.", nil}
-	refusePath     = &refusal{http.StatusBadRequest, "The path must have neither dot segments nor spaces and control characters.", nil}
-	refuseGateway  = &refusal{http.StatusBadGateway, "The WebSocket server behind this address did not accept the connection.", nil}
-	refuseTimeout  = &refusal{http.StatusGatewayTimeout, "The WebSocket server behind this address did not answer in time.", nil}
-	refuseGone     = &refusal{statusClientClosed, "The client closed the connection.", nil}
-	refuseRestart  = &refusal{http.StatusServiceUnavailable, "This gateway is restarting: connect again in a moment.", map[string]string{"Retry-After": "1"}}
-	refuseCrowd    = &refusal{http.StatusServiceUnavailable, "There are as many WebSocket sessions here as there may be: connect again later.", map[string]string{"Retry-After": "5"}}
-	refuseClient   = &refusal{http.StatusTooManyRequests, "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", map[string]string{"Retry-After": "5"}}
-	refuseHijack   = &refusal{http.StatusInternalServerError, "This connection cannot be upgraded.", nil}
+	refuseNoUpgrade = &refusal{http.StatusUpgradeRequired, "no_upgrade", "This address speaks WebSocket only: connect with a WebSocket client, or have proxies in between pass the Upgrade and Connection headers.", upgradeHeaders}
+	refuseProtocol  = &refusal{http.StatusUpgradeRequired, "http_version", "WebSocket is spoken over HTTP/1.1 here.", upgradeHeaders}
+	refuseMethod    = &refusal{http.StatusMethodNotAllowed, "bad_method", "A WebSocket upgrade needs the method GET.", map[string]string{"Allow": "GET"}}
+	refuseVersion   = &refusal{http.StatusUpgradeRequired, "bad_version", "Only version 13 of the WebSocket protocol is spoken here.", upgradeHeaders}
+	refuseKey       = &refusal{http.StatusBadRequest, "bad_key", "Sec-WebSocket-Key must be given once, as 16 bytes in base64.", nil}
+	refuseBody      = &refusal{http.StatusBadRequest, "has_body", "A WebSocket upgrade must have no body.", nil}
+	refuseLength    = &refusal{http.StatusBadRequest, "too_long", "A list in a header, or the path, has more than 100 items.", nil}
+	refuseOrigin    = &refusal{http.StatusForbidden, "bad_origin", "This origin may not connect here.", nil}
+	refuseForbidden = &refusal{http.StatusForbidden, "upstream_forbids", "", nil} // by the upstream: for the log only
+	refuseTeapot    = &refusal{http.StatusTeapot, "service_upgrades_nothing", "", nil}
+	refuseOffer     = &refusal{http.StatusBadRequest, "no_subprotocol", "None of the offered subprotocols is spoken here.", nil}
+	refusePath      = &refusal{http.StatusBadRequest, "bad_path", "The path must begin with a slash, and have neither dot segments nor spaces and control characters.", nil}
+	refuseLoop      = &refusal{http.StatusLoopDetected, "loop", "The WebSocket server behind this address leads back to it.", nil}
+	refuseGateway   = &refusal{http.StatusBadGateway, "upstream_failed", "The WebSocket server behind this address did not accept the connection.", nil}
+	refuseTimeout   = &refusal{http.StatusGatewayTimeout, "upstream_timeout", "The WebSocket server behind this address did not answer in time.", nil}
+	refuseGone      = &refusal{statusClientClosed, "client_gone", "The client closed the connection.", nil}
+	refuseRestart   = &refusal{http.StatusServiceUnavailable, "restarting", "This gateway is restarting: connect again in a moment.", map[string]string{"Retry-After": "1"}}
+	refuseCrowd     = &refusal{http.StatusServiceUnavailable, "too_many_sessions", "There are as many WebSocket sessions here as there may be: connect again later.", map[string]string{"Retry-After": "5"}}
+	refuseClient    = &refusal{http.StatusTooManyRequests, "too_many_sessions_of_client", "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", map[string]string{"Retry-After": "5"}}
+	refuseHijack    = &refusal{http.StatusInternalServerError, "not_hijackable", "This connection cannot be upgraded.", nil}
 )
 
-// refuse answers a client with a refusal, as plain text. A function, for a method takes up a value of the
-// functions that call it.
-func refuse(rw http.ResponseWriter, r *refusal) {
+// answerRefusal answers a client with a refusal, as plain text.
+func answerRefusal(rw http.ResponseWriter, req *http.Request, r *refusal) {
 	header := rw.Header()
+	closing := hasToken(header["Connection"], closeToken) // said by the server
+	if req.ContentLength != 0 {
+		closing = true // else the server would wait for the body before it answers
+	}
 	for name, value := range r.header {
 		// Not Set, which would spell WebSocket's names in its own way.
 		header[name] = []string{value}
+	}
+	if req.ProtoMajor > 1 {
+		// RFC 9113 section 8.2.2 and RFC 9114 section 4.2: a response that has them is malformed.
+		delete(header, "Upgrade")
+		delete(header, "Connection")
+	} else if closing {
+		header["Connection"] = append([]string{"close"}, header["Connection"]...)
 	}
 	http.Error(rw, r.sentence, r.status)
 }
@@ -81,118 +97,97 @@ func (r *refusal) response() []byte {
 	return b.Bytes()
 }
 
-// asksUpgrade reports whether a request asks for a WebSocket (RFC 6455 section
-// 4.2.1, items 3 and 4), or an answer agrees to one.
+// maxItems is how many items a list in a header, and how many segments a path may have: more than anybody means.
+const maxItems = 100
+
+// Tokens of comma-separated lists, in any case. Compiled code looks for them: a list may be as long as a header.
+var (
+	websocketToken = listToken("websocket")
+	upgradeToken   = listToken("upgrade")
+	closeToken     = listToken("close")
+)
+
+func listToken(token string) *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(?:^|,)[ \t]*` + token + `[ \t]*(?:,|$)`)
+}
+
+// hasToken looks for a token in a list that may be spread over several header lines.
+func hasToken(lines []string, token *regexp.Regexp) bool {
+	return len(lines) > 0 && token.MatchString(strings.Join(lines, ","))
+}
+
+// isLong reports whether a list has more items than it may have.
+func isLong(lines []string) bool {
+	return len(lines) > 0 && strings.Count(strings.Join(lines, ","), ",") >= maxItems
+}
+
+// asksUpgrade reports whether a request asks for a WebSocket (RFC 6455 section 4.2.1, items 3 and 4). One with a list
+// that is too long does: next might find the token in it, and so it must not go there unchecked.
 func asksUpgrade(header http.Header) bool {
-	return asksPlainly(header) || asksInOtherWords(header)
-}
-
-// asksPlainly is asksUpgrade for the words that almost all use, whose Connection names nothing that
-// is not hop by hop anyway.
-func asksPlainly(header http.Header) bool {
-	return usualWords[fmt.Sprintf("%q %q", header["Upgrade"], header["Connection"])]
-}
-
-// usualWords are Upgrade and Connection then.
-var usualWords = map[string]bool{
-	`["websocket"] ["Upgrade"]`: true, `["websocket"] ["upgrade"]`: true, `["websocket"] ["keep-alive, Upgrade"]`: true,
-}
-
-// asksInOtherWords is asksUpgrade for any header.
-func asksInOtherWords(header http.Header) bool {
-	return hasToken(header["Upgrade"], "websocket") && hasToken(header["Connection"], "upgrade")
-}
-
-// hasToken looks for token, in any case, in a comma-separated list that may be
-// spread over several header lines.
-func hasToken(values []string, token string) bool {
-	for _, value := range values {
-		for _, item := range strings.Split(value, ",") {
-			if strings.EqualFold(strings.TrimSpace(item), token) {
-				return true
-			}
-		}
+	upgrade, connection := header["Upgrade"], header["Connection"]
+	if upgrade == nil || connection == nil {
+		return false
 	}
-	return false
-}
-
-// listItems are the items of a comma-separated list over several header lines. They are not to be
-// changed.
-func listItems(values []string) []string {
-	if len(values) == 1 && oneItem.MatchString(values[0]) {
-		return values
+	if isLong(upgrade) || isLong(connection) {
+		return true
 	}
-	return splitItems(values)
+	return hasToken(upgrade, websocketToken) && hasToken(connection, upgradeToken)
 }
 
-// oneItem is a list of one item, without spaces around it.
-var oneItem = regexp.MustCompile(`^[!-+\--~]([ -+\--~]*[!-+\--~])?$`)
-
-// splitItems is listItems for any list.
-func splitItems(values []string) []string {
+// listItems are the items of a list that may be spread over several header lines. Whoever calls it has bounded that.
+func listItems(lines []string) []string {
 	var items []string
-	for _, value := range values {
-		for _, item := range strings.Split(value, ",") {
-			if item = strings.TrimSpace(item); item != "" {
-				items = append(items, item)
-			}
+	for _, item := range strings.Split(strings.Join(lines, ","), ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
 		}
 	}
 	return items
 }
 
-// check is the opening handshake's guards (RFC 6455 section 4.2.1), of which a plain request needs those about
-// origin and offer only. It returns the first reason to refuse, or nil, and then the visit has the offer that
-// stands.
-func check(v *visit, set *settings, req *http.Request) *refusal {
-	header := req.Header
-	if !v.plain {
-		refused := guard(req, header)
-		if refused != nil {
-			return refused
-		}
+// check is the opening handshake's guards in their order (RFC 6455 section 4.2.1). It returns the first reason to
+// refuse, or nil; then the upgrade has the offer that stands.
+func check(u *upgrade, set *settings) *refusal {
+	req, header := u.req, u.req.Header
+	if req.ProtoMajor > 1 {
+		return refuseProtocol
 	}
-	if len(set.origins) > 0 && !allowsOrigin(set.origins, req) {
-		return refuseOrigin
-	}
-	if header[protocolHeader] == nil && header[extensionsHeader] == nil {
-		v.offer = noOffer
-		return nil
-	}
-	return checkOffer(v, set, header)
-}
-
-// requestWords is all of a request that guard and completed look at, and usualRequest what is almost always
-// said there: that, compiled, is one comparison, where interpreted there would be twenty.
-const requestWords = "%s %d.%d %d %q %q %q %q %q %q %q %q"
-
-var usualRequest = regexp.MustCompile(`^GET 1\.1 0 \[\] \["websocket"\] \["(keep-alive, U|U|u)pgrade"\] \["13"\] \["[A-Za-z0-9+/]{22}=="\] \[\] \["[^"]+"\] \["[a-z]+"\]$`)
-
-// guard is those guards in their order that look at the request by itself.
-func guard(req *http.Request, header http.Header) *refusal {
 	if !asksUpgrade(header) {
 		return refuseNoUpgrade
 	}
 	if req.Method != http.MethodGet {
 		return refuseMethod
 	}
-	if req.ProtoMajor != 1 || req.ProtoMinor < 1 {
+	if req.ProtoMajor < 1 || req.ProtoMinor < 1 {
 		return refuseProtocol
 	}
-	if strings.Join(header[versionHeader], ", ") != "13" {
+	if isLong(header["Upgrade"]) || isLong(header["Connection"]) || isLong(header[protocolHeader]) || isLong(header[extensionsHeader]) || strings.Count(u.path, "/") > maxItems {
+		return refuseLength
+	}
+	if strings.Join(header[versionHeader], ",") != "13" {
 		return refuseVersion
 	}
-	if !oneKey.MatchString(strings.Join(header[keyHeader], ", ")) {
+	if !oneKey.MatchString(strings.Join(header[keyHeader], ",")) {
 		return refuseKey
 	}
-	if req.ContentLength != 0 || len(req.TransferEncoding) > 0 {
-		return refuseBody
+	if req.ContentLength != 0 {
+		return refuseBody // -1 is a body of unknown length
+	}
+	if len(set.origins) > 0 && !allowsOrigin(set.origins, req) {
+		return refuseOrigin
+	}
+	u.offer = set.checkOffer(header)
+	if u.offer == nil {
+		return refuseOffer
 	}
 	return nil
 }
 
 // oneKey is a key: 16 bytes in base64.
 var oneKey = regexp.MustCompile(`^[A-Za-z0-9+/]{22}==$`)
+
+// token is a token of RFC 9110 section 5.6.2.
+var token = regexp.MustCompile("^[!#$%&'*+\\-.^_`|~0-9A-Za-z]+$")
 
 // below is what of a path lies below prefix, both escaped as the client sent it. It is not ok for a
 // path that lies elsewhere. Segments are compared decoded and whole, so an encoded slash is part of its
@@ -227,29 +222,34 @@ func sentPath(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// climbs reports whether a path has a dot segment by which it would leave the path that
-// it is appended to. An escaped slash counts as one: an upstream may decode it first.
+// climbing is a dot segment, also with parameters, of a path without escapes.
+var climbing = regexp.MustCompile(`(?:^|/)\.\.?(?:;[^/]*)?(?:/|$)`)
+
+// maxEscapes is how often an escape may be escaped again until nobody is expected to read it any more.
+const maxEscapes = 4
+
+// climbs reports whether a path has a dot segment by which it would leave the path that it is appended to, in any
+// spelling that an upstream might read so: escaped, once or again, with parameters, or between backslashes.
 func climbs(path string) bool {
-	decoded, err := url.PathUnescape(path)
-	if err != nil {
-		return true
-	}
-	for _, segment := range strings.Split(decoded, "/") {
-		if isDots(segment) {
+	for i := 0; i < maxEscapes; i++ {
+		if climbing.MatchString(strings.ReplaceAll(path, `\`, "/")) {
 			return true
 		}
+		decoded, err := url.PathUnescape(path)
+		if err != nil {
+			return i == 0
+		}
+		if decoded == path {
+			return false
+		}
+		path = decoded
 	}
-	return false
+	return true
 }
 
 // unprintable are the bytes that would break a request line in two. net/http lets none of them
 // in, but a middleware before wsfw may have rewritten the path.
 const unprintable = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \x7f"
-
-// isDots reports whether a segment is one of RFC 3986's dot segments.
-func isDots(segment string) bool {
-	return segment == "." || segment == ".."
-}
 
 // contains reports whether list has item.
 func contains(list []string, item string) bool {
@@ -291,6 +291,24 @@ func takeOver(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err erro
 	return conn, source, nil
 }
 
+// acceptClient takes the client's connection over and tells the client of the upstream's agreement. nil is for a client
+// that cannot be told.
+func acceptClient(u *upgrade, answer http.Header) *side {
+	conn, source, err := takeOver(u.rw)
+	if err != nil {
+		reportClient(u, err)
+		answerRefusal(u.rw, u.req, refuseHijack)
+		return nil
+	}
+	u.taken = conn
+	err = writeSwitching(conn, u.req.Header[keyHeader][0], merged(answer, u.rw.Header()))
+	if err != nil {
+		reportClient(u, err)
+		return nil
+	}
+	return &side{name: clientSide, conn: conn, source: conn, reader: source}
+}
+
 // spent is a reader with nothing to read.
 var spent = newSpent()
 
@@ -308,14 +326,19 @@ func early(r *bufio.Reader) []byte {
 // switchingForm is a 101 with an accept value and further header lines.
 const switchingForm = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n"
 
-// over is header with the end-to-end headers of an upstream's answer.
-func over(header, answer http.Header) http.Header {
-	merged := header.Clone()
-	if merged == nil {
-		merged = http.Header{}
+// writeSwitching writes the client's 101, the only one that there is: for forward and inline alike. Of the upstream's 101
+// it has the end-to-end headers, and what has been negotiated, under the names that RFC 6455 gives it.
+func writeSwitching(client io.Writer, key string, answer http.Header) error {
+	lines := new(bytes.Buffer)
+	for _, value := range answer[protocolHeader] {
+		lines.WriteString("Sec-WebSocket-Protocol: " + value + "\r\n")
 	}
-	copyEndToEnd(merged, answer)
-	return merged
+	for _, value := range answer[extensionsHeader] {
+		lines.WriteString("Sec-WebSocket-Extensions: " + value + "\r\n")
+	}
+	_ = withoutNamed(answer).WriteSubset(lines, notToClient)
+	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines)
+	return err
 }
 
 // headOf is a 101 with header, as net/http writes it.
@@ -327,20 +350,22 @@ func headOf(header http.Header) []byte {
 	return b.Bytes()
 }
 
-// writeNegotiated writes what is negotiated of header into b.
-func writeNegotiated(b *bytes.Buffer, header http.Header) {
-	for _, value := range header[protocolHeader] {
-		b.WriteString("Sec-WebSocket-Protocol: " + value + "\r\n")
+// merged is the header of an upstream's 101 with those headers that middlewares before wsfw have set on the response and
+// the upstream has not. Cookies of both stay.
+func merged(answer, set http.Header) http.Header {
+	if len(set) == 0 {
+		return answer
 	}
-	for _, value := range header[extensionsHeader] {
-		b.WriteString("Sec-WebSocket-Extensions: " + value + "\r\n")
+	both := answer.Clone()
+	for name, values := range set {
+		if name == "Set-Cookie" {
+			both[name] = append(append([]string(nil), values...), answer[name]...)
+		} else if both[name] == nil && !hopByHop[name] {
+			both[name] = values
+		}
 	}
+	return both
 }
-
-// negotiated are the headers by which a server agrees to an offer. They are written by
-// themselves, under the names that RFC 6455 gives them, and the accept value of a handshake says
-// nothing to the other.
-var negotiated = map[string]bool{protocolHeader: true, extensionsHeader: true, acceptHeader: true}
 
 // hopByHop are the headers that concern one connection only (RFC 9110 section
 // 7.6.1), beside those that Connection names.
@@ -349,8 +374,9 @@ var hopByHop = map[string]bool{
 	"Proxy-Authorization": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
 }
 
-// notToClient are the headers of an upstream's answer that its 101 to the client does not repeat.
-var notToClient = union(hopByHop, negotiated)
+// notToClient are the headers of an upstream's 101 that the client's does not repeat as they come: those of the
+// connection, those that writeSwitching writes itself, and the length, for a 101 has none (RFC 9110 section 8.6).
+var notToClient = union(hopByHop, map[string]bool{protocolHeader: true, extensionsHeader: true, acceptHeader: true, "Content-Length": true})
 
 // union is a set of all that is in any of these.
 func union(sets ...map[string]bool) map[string]bool {
@@ -363,15 +389,27 @@ func union(sets ...map[string]bool) map[string]bool {
 	return all
 }
 
-// copyEndToEnd adds the end-to-end headers of src to dst. Those that dst has already
-// are replaced, but for cookies.
-func copyEndToEnd(dst, src http.Header) {
-	named := src["Connection"]
-	if asksPlainly(src) {
-		named = nil // those are hop by hop anyway
+// usualConnection are values of Connection that name nothing which is not hop by hop anyway.
+var usualConnection = map[string]bool{"": true, "Upgrade": true, "upgrade": true, "keep-alive, Upgrade": true, "close": true, "keep-alive": true}
+
+// withoutNamed is header without those that its Connection names as hop by hop; header itself where there are none.
+// Whoever calls it has bounded that list.
+func withoutNamed(header http.Header) http.Header {
+	connection := header["Connection"]
+	if usualConnection[strings.Join(connection, ",")] {
+		return header
 	}
-	for name, values := range src {
-		if hopByHop[name] || named != nil && hasToken(named, name) {
+	rest := header.Clone()
+	for _, name := range listItems(connection) {
+		rest.Del(name)
+	}
+	return rest
+}
+
+// copyEndToEnd adds the end-to-end headers of src to dst. Those that dst has already are replaced, but for cookies.
+func copyEndToEnd(dst, src http.Header) {
+	for name, values := range withoutNamed(src) {
+		if hopByHop[name] {
 			continue
 		}
 		if name == "Set-Cookie" {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"reflect"
 	"strings"
 	"testing"
 )
@@ -41,10 +40,10 @@ func TestBelow(t *testing.T) {
 	}
 	for _, c := range cases {
 		m := &mistakes{}
-		prefix := m.path(c.prefix)
+		prefix := newOptions(m, "", object{"path": c.prefix}).path()
 		u, err := url.ParseRequestURI(c.target)
-		if err != nil || len(m.errs) > 0 {
-			t.Fatalf("%q, %q: %v, %v", c.prefix, c.target, err, m.errs)
+		if err != nil || len(m.list) > 0 {
+			t.Fatalf("%q, %q: %v, %v", c.prefix, c.target, err, m.list)
 		}
 		if rest, ok := below(prefix, sentPath(u)); rest != c.rest || ok != c.ok {
 			t.Errorf("below %q of %q is %q, %v; want %q, %v", c.prefix, c.target, rest, ok, c.rest, c.ok)
@@ -69,6 +68,8 @@ func TestSentPathKeepsWhatShouldHaveBeenEscaped(t *testing.T) {
 func TestClimbs(t *testing.T) {
 	for path, want := range map[string]bool{
 		"": false, "/a/b": false, "/a/..": true, "/./a": true, "/%2e%2E/a": true, "/..a": false, "/%zz": true, "/a%2F..%2fb": true,
+		"/..;/x": true, "/..;a=b/x": true, "/.;": true, "/..%5cx": true, `/a\..`: true, "/%252e%252E/x": true, "/%25252e./x": true,
+		"/a;../b": false, "/..;": true, "/a%253b..": false, "/...": false, "/a%25zz": false, "/%2525252525252525": true,
 	} {
 		if got := climbs(path); got != want {
 			t.Errorf("climbs(%q) = %v", path, got)
@@ -95,14 +96,11 @@ func TestTarget(t *testing.T) {
 		{"ws://h", true, "/c", "", "/c"},
 	}
 	for _, c := range cases {
-		m := &mistakes{}
-		u := &upstream{endpoint: m.endpoint("upstreamEndpoint", c.endpoint), appendPath: c.add}
-		got, ok := targetFor(u, u.endpoint, c.below, c.query)
-		if c.query == "" && !c.add {
-			got = u.endpoint.target
-		}
-		if got != c.want || !ok {
-			t.Errorf("%s with %q, %q: %q, %v, want %q", c.endpoint, c.below, c.query, got, ok, c.want)
+		to := &upstream{endpoint: endpointOf(t, c.endpoint), appendPath: c.add}
+		u := asking("/at"+c.below, c.query)
+		u.middleware.settings.path = []string{"at"}
+		if got := targetFor(u, to, to.endpoint); got != c.want {
+			t.Errorf("%s with %q, %q: %q, want %q", c.endpoint, c.below, c.query, got, c.want)
 		}
 	}
 }
@@ -110,7 +108,7 @@ func TestTarget(t *testing.T) {
 func TestOfferIsCutInTheClientsOrder(t *testing.T) {
 	s := &settings{protocols: []string{"a", "b"}, noCompression: true}
 	header := http.Header{protocolHeader: {"c, b", "a"}, extensionsHeader: {"permessage-deflate; x=1"}}
-	o := s.offer(header)
+	o := s.checkOffer(header)
 	o.apply(header)
 	if !o.cut || header.Get(protocolHeader) != "b, a" || len(header[extensionsHeader]) != 0 {
 		t.Errorf("offer %+v, header %v", o, header)
@@ -132,38 +130,37 @@ func TestCopyEndToEnd(t *testing.T) {
 func TestAsksUpgrade(t *testing.T) {
 	cases := []struct {
 		upgrade, connection []string
-		asks, plainly       bool
+		asks                bool
 	}{
-		{[]string{"websocket"}, []string{"Upgrade"}, true, true},
-		{[]string{"websocket"}, []string{"keep-alive, Upgrade"}, true, true},
-		{[]string{"WebSocket"}, []string{"upgrade"}, true, false},
-		{[]string{"h2c, websocket"}, []string{"Upgrade"}, true, false},
-		{[]string{"h2c", "websocket"}, []string{"Upgrade"}, true, false},
-		{[]string{"websocket"}, []string{"Upgrade", "X-Hop"}, true, false},
-		{[]string{"websocket"}, []string{"X-Hop,upgrade"}, true, false},
-		{[]string{"websocket"}, []string{"keep-alive"}, false, false},
-		{[]string{"websocket"}, nil, false, false},
-		{nil, []string{"Upgrade"}, false, false},
-		{[]string{"websockets"}, []string{"Upgrade"}, false, false},
+		{[]string{"websocket"}, []string{"Upgrade"}, true},
+		{[]string{"websocket"}, []string{"keep-alive, Upgrade"}, true},
+		{[]string{"WebSocket"}, []string{"upgrade"}, true},
+		{[]string{"h2c, websocket"}, []string{"Upgrade"}, true},
+		{[]string{"h2c", "websocket"}, []string{"Upgrade"}, true},
+		{[]string{"websocket"}, []string{"Upgrade", "X-Hop"}, true},
+		{[]string{"websocket"}, []string{"X-Hop,upgrade"}, true},
+		{[]string{"websocket"}, []string{"keep-alive"}, false},
+		{[]string{"websocket"}, nil, false},
+		{nil, []string{"Upgrade"}, false},
+		{[]string{"h2c ,\twebsocket , x"}, []string{"a,UPGRADE,b"}, true},
+		{[]string{"web", "socket"}, []string{"Upgrade"}, false},
+		{[]string{strings.Repeat(",", maxItems)}, []string{"Upgrade"}, true}, // for the guards to refuse
+		{[]string{"websockets"}, []string{"Upgrade"}, false},
 	}
 	for _, c := range cases {
 		header := http.Header{"Upgrade": c.upgrade, "Connection": c.connection}
-		if asks, plainly := asksUpgrade(header), asksPlainly(header); asks != c.asks || plainly != c.plainly {
-			t.Errorf("%v asks: %v, plainly: %v", header, asks, plainly)
+		if asks := asksUpgrade(header); asks != c.asks {
+			t.Errorf("%.80v asks: %v", header, asks)
 		}
 	}
 }
 
-// What check takes for usual needs neither guard nor completed; and what Traefik passes on of a browser's
-// request is usual.
-func TestUsualRequests(t *testing.T) {
+// The guards refuse for the first reason that there is.
+func TestCheck(t *testing.T) {
 	request := func() *http.Request {
 		return &http.Request{
 			Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Host: "host", URL: &url.URL{Path: "/"}, RemoteAddr: "192.0.2.1:1",
-			Header: http.Header{
-				"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, versionHeader: {"13"}, keyHeader: {sampleKey},
-				"X-Forwarded-Host": {"host:8080"}, "X-Forwarded-Proto": {"wss"}, "Cookie": {`a="b"`},
-			},
+			Header: upgrading(nil),
 		}
 	}
 	header := func(name string, values ...string) func(*http.Request) {
@@ -172,85 +169,64 @@ func TestUsualRequests(t *testing.T) {
 	cases := []struct {
 		name   string
 		change func(*http.Request)
-		plain  bool
 		want   *refusal
 	}{
-		{"a browser", func(*http.Request) {}, true, nil},
-		{"Firefox", header("Connection", "keep-alive, Upgrade"), true, nil},
-		{"in lower case", header("Connection", "upgrade"), true, nil},
-		{"with a hop", header("Connection", "Upgrade, X-Hop"), false, nil},
-		{"in two lines", header("Connection", "keep-alive", "Upgrade"), false, nil},
-		{"in other words", header("Upgrade", "WebSocket"), false, nil},
-		{"behind a proxy", header("X-Forwarded-For", "10.0.0.1"), false, nil},
-		{"to no host", header("X-Forwarded-Host", ""), false, nil},
-		{"by nothing", header("X-Forwarded-Proto"), false, nil},
-		{"no upgrade", header("Connection", "keep-alive"), false, refuseNoUpgrade},
-		{"not in quotes", header("Upgrade", `websocket"] ["Upgrade`), false, refuseNoUpgrade},
-		{"two versions", header(versionHeader, "13", "13"), false, refuseVersion},
-		{"two keys", header(keyHeader, sampleKey, sampleKey), false, refuseKey},
-		{"a long key", header(keyHeader, "A"+sampleKey), false, refuseKey},
-		{"a key in two lines", header(keyHeader, sampleKey+"\n"), false, refuseKey},
-		{"a key of other bytes", header(keyHeader, "-"+sampleKey[1:]), false, refuseKey},
-		{"POST", func(req *http.Request) { req.Method = "POST" }, false, refuseMethod},
-		{"HTTP/1.0", func(req *http.Request) { req.ProtoMinor = 0 }, false, refuseProtocol},
-		{"HTTP/2", func(req *http.Request) { req.ProtoMajor, req.ProtoMinor = 2, 0 }, false, refuseProtocol},
-		{"a body", func(req *http.Request) { req.ContentLength = 1 }, false, refuseBody},
-		{"chunks", func(req *http.Request) { req.TransferEncoding = []string{"chunked"} }, false, refuseBody},
+		{"a browser", func(*http.Request) {}, nil},
+		{"Firefox", header("Connection", "keep-alive, Upgrade"), nil},
+		{"in lower case", header("Connection", "upgrade"), nil},
+		{"with a hop", header("Connection", "Upgrade, X-Hop"), nil},
+		{"in two lines", header("Connection", "keep-alive", "Upgrade"), nil},
+		{"in other words", header("Upgrade", "WebSocket"), nil},
+		{"no upgrade", header("Connection", "keep-alive"), refuseNoUpgrade},
+		{"not in quotes", header("Upgrade", `websocket"] ["Upgrade`), refuseNoUpgrade},
+		{"two versions", header(versionHeader, "13", "13"), refuseVersion},
+		{"two keys", header(keyHeader, sampleKey, sampleKey), refuseKey},
+		{"a long key", header(keyHeader, "A"+sampleKey), refuseKey},
+		{"a key in two lines", header(keyHeader, sampleKey+"\n"), refuseKey},
+		{"a key of other bytes", header(keyHeader, "-"+sampleKey[1:]), refuseKey},
+		{"POST", func(req *http.Request) { req.Method = "POST" }, refuseMethod},
+		{"HTTP/1.0", func(req *http.Request) { req.ProtoMinor = 0 }, refuseProtocol},
+		{"HTTP/2", func(req *http.Request) { req.ProtoMajor, req.ProtoMinor = 2, 0 }, refuseProtocol},
+		{"a long Connection", header("Connection", "Upgrade"+strings.Repeat(",", maxItems)), refuseLength},
+		{"a long offer", header(protocolHeader, strings.Repeat("a,", maxItems)+"a"), refuseLength},
+		{"a full offer", header(protocolHeader, strings.Repeat("a,", maxItems-1)+"a"), nil},
+		{"an empty offer", header(protocolHeader, ""), nil},
+		{"a long path", func(req *http.Request) { req.URL.Path = strings.Repeat("/a", maxItems+1) }, refuseLength},
+		{"a body", func(req *http.Request) { req.ContentLength = 1 }, refuseBody},
+		{"chunks", func(req *http.Request) { req.ContentLength = -1 }, refuseBody},
 	}
 	for _, c := range cases {
 		req, answer := request(), httptest.NewRecorder()
 		c.change(req)
 		m := &Middleware{name: t.Name(), settings: &settings{limits: &limits{}}}
-		v := newVisit(m, answer, req)
-		attended(v)
-		giveBack(v)
+		u := &upgrade{middleware: m, rw: answer, req: req}
+		admit(u)
+		giveBack(u)
 		want := ""
 		if c.want != nil {
 			want = c.want.sentence + "\n"
 		}
-		if answer.Body.String() != want || (v.checked == nil) != (c.want != nil) || v.plain != c.plain {
-			t.Errorf("%s: answered %q, usual: %v", c.name, answer.Body, v.plain)
+		if answer.Body.String() != want || (u.checked == nil) != (c.want != nil) {
+			t.Errorf("%s: answered %q", c.name, answer.Body)
 		}
-		if !v.plain {
-			continue
-		}
-		if refused := guard(req, req.Header); refused != nil {
-			t.Errorf("%s: usual, and refused for %v", c.name, refused)
-		}
-		full := completed(v, req)
-		delete(full, "X-Forwarded-For")
-		if !reflect.DeepEqual(full, req.Header) {
-			t.Errorf("%s: usual, and completed to %v", c.name, full)
-		}
-	}
-}
-
-func TestListItems(t *testing.T) {
-	for _, values := range [][]string{
-		nil, {""}, {"a"}, {"a; b=\"c d\""}, {" a"}, {"a "}, {"a,b"}, {"a, b ,c"}, {",a"}, {"a,"}, {","}, {"a", "b"}, {"a\u00a0"}, {"a\tb"}, {" "},
-	} {
-		got, want := listItems(values), splitItems(values)
-		if strings.Join(got, "|") != strings.Join(want, "|") || len(got) != len(want) {
-			t.Errorf("%q has the items %q, want %q", values, got, want)
+		if connection := answer.Header()["Connection"]; req.ProtoMajor > 1 && connection != nil {
+			t.Errorf("%s: Connection is %q on HTTP/%d", c.name, connection, req.ProtoMajor)
 		}
 	}
 }
 
 func TestOffersAreSpelled(t *testing.T) {
 	header := http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x; y=1", "z"}}
-	if got := (&settings{}).offer(header).lines; got != "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x; y=1, z\r\n" {
+	if got := (&settings{}).checkOffer(header).lines; got != "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x; y=1, z\r\n" {
 		t.Errorf("the offer of two is %q", got)
 	}
 	for extension, usual := range compression {
-		v := &visit{}
 		header := http.Header{extensionsHeader: {extension}}
-		refused := checkOffer(v, &settings{}, header)
-		if refused != nil || v.offer != usual || v.offer.lines != (&settings{}).offer(header).lines {
-			t.Errorf("the offer of %q is %+v, refused for %v", extension, v.offer, refused)
+		if o := (&settings{}).checkOffer(header); o != usual || o.lines != o.spelled() {
+			t.Errorf("the offer of %q is %+v", extension, o)
 		}
-		refused = checkOffer(v, &settings{noCompression: true}, header)
-		if refused != nil || v.offer.lines != "" || !v.offer.cut {
-			t.Errorf("withheld, the offer of %q is %+v, refused for %v", extension, v.offer, refused)
+		if o := (&settings{noCompression: true}).checkOffer(header); o.lines != "" || !o.cut {
+			t.Errorf("withheld, the offer of %q is %+v", extension, o)
 		}
 	}
 }
@@ -276,7 +252,7 @@ func TestSwitchTo(t *testing.T) {
 			rw.Header()[name] = values
 		}
 		offer := http.Header{protocolHeader: {"a"}, extensionsHeader: {"x"}}
-		if _, v := opened(t, &Config{}, upgrading(offer), rw, answer); v.session == nil {
+		if _, v := opened(t, nil, upgrading(offer), rw, answer); v.session == nil {
 			t.Fatalf("%s: no session", c.connection)
 		}
 		if got := string(client.written()); got != head+"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: x\r\n"+c.want+"\r\n" {

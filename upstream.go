@@ -2,23 +2,29 @@ package wsfw
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 )
 
-// Bounds of an upstream's answer: bytes of its headers, and how many informational
-// answers may come before it.
+// Bounds of an upstream's answer, in bytes: its headers, with those of the informational answers before it, and what is
+// read at a time.
 const (
 	maxAnswerHeader   = 1 << 20
-	maxInformational  = 8
 	answerBufferBytes = 1 << 10
 )
 
@@ -37,7 +43,7 @@ type upstream struct {
 	// What follows from headers: see prepare.
 	withheld    map[string]bool // the client's headers that do not go along
 	tellsSource bool            // X-Forwarded-For is not among them
-	tail        string          // the end of a request's header: what is set, and an empty line
+	tail        string          // the end of a request's header: Via, what is set, and an empty line
 }
 
 // prepare works out what is the same in all requests.
@@ -52,6 +58,7 @@ func (u *upstream) prepare() {
 	u.withheld = union(hopByHop, ofHandshake, names)
 	u.tellsSource = !names["X-Forwarded-For"]
 	var b strings.Builder
+	b.WriteString("Via: 1.1 " + pseudonym + "\r\n")
 	_ = set.Write(&b)
 	u.tail = b.String() + "\r\n"
 	if host := u.headers.Get("Host"); host != "" {
@@ -68,17 +75,28 @@ func (u *upstream) setHost(host string) {
 	}
 }
 
+// pseudonym is what this process calls itself in Via (RFC 9110 section 7.6.3), where it sees that a request has been
+// here before.
+var pseudonym = "wsfw-" + randomName()
+
+// randomName is a name that no other process has.
+func randomName() string {
+	name := make([]byte, 8)
+	_, _ = rand.Read(name)
+	return hex.EncodeToString(name)
+}
+
 // endpoint is a ws:// or wss:// URL, taken apart.
 type endpoint struct {
 	secure   bool
-	host     string // as written, for the Host header
-	hostname string // without port, for certificates
+	host     string // for the Host header: as written, without an IPv6 zone (RFC 6874 section 4)
+	hostname string // without port and zone, for certificates
 	address  string // host:port, for the dial
 	path     string // as escaped in the URL
 	query    string
 	target   string // the request target that these make by themselves
 	asking   string // and what it begins with where a client has a query, too
-	label    string // for records and the log: no path, no query
+	label    string // for the log: no path, no query
 }
 
 // newEndpoint takes u apart.
@@ -87,11 +105,23 @@ func newEndpoint(u *url.URL, secure bool) *endpoint {
 	if secure {
 		scheme = "wss"
 	}
+	dialed := asciiHost(u.Hostname())
+	named, _, zoned := strings.Cut(dialed, "%")
+	host := u.Host
+	if zoned || dialed != u.Hostname() {
+		host = named
+		if strings.Contains(named, ":") {
+			host = "[" + named + "]"
+		}
+		if port := u.Port(); port != "" {
+			host += ":" + port
+		}
+	}
 	e := &endpoint{
 		secure:   secure,
-		host:     u.Host,
-		hostname: u.Hostname(),
-		address:  net.JoinHostPort(u.Hostname(), portOf(&url.URL{Scheme: scheme, Host: u.Host})),
+		host:     host,
+		hostname: named,
+		address:  net.JoinHostPort(dialed, portOf(&url.URL{Scheme: scheme, Host: u.Host})),
 		path:     u.EscapedPath(),
 		query:    u.RawQuery,
 		label:    scheme + "://" + u.Host,
@@ -106,6 +136,18 @@ type upstreamRule struct {
 	header, query, cookie string // one of them is set
 	value                 string
 	endpoint              *endpoint
+	inCookies             *regexp.Regexp // finds value in a Cookie header
+}
+
+// cookieValue is a value that a cookie can have (RFC 6265 section 4.1.1, and spaces and commas, as net/http has it).
+var cookieValue = regexp.MustCompile(`^[!#-:<-\[\]-~]([ !#-:<-\[\]-~]*[!#-:<-\[\]-~])?$`)
+
+// prepare has cookies looked for by compiled code: a request may have a hundred thousand.
+func (r *upstreamRule) prepare() {
+	if r.cookie != "" {
+		value := regexp.QuoteMeta(r.value)
+		r.inCookies = regexp.MustCompile(`(?:^|;)[ \t]*` + regexp.QuoteMeta(r.cookie) + `[ \t]*=[ \t]*(?:` + value + `|"` + value + `")[ \t]*(?:;|$)`)
+	}
 }
 
 // matches reports whether the request carries the rule's value.
@@ -119,12 +161,7 @@ func (r *upstreamRule) matches(req *http.Request) bool {
 	if r.query != "" {
 		return contains(req.URL.Query()[r.query], r.value)
 	}
-	for _, cookie := range req.Cookies() {
-		if cookie.Name == r.cookie && cookie.Value == r.value {
-			return true
-		}
-	}
-	return false
+	return r.inCookies.MatchString(strings.Join(req.Header["Cookie"], ";"))
 }
 
 // choose is the endpoint for a request: the first rule's that matches.
@@ -137,14 +174,24 @@ func choose(u *upstream, req *http.Request) *endpoint {
 	return u.endpoint
 }
 
-// targetFor is the request target at e for a client that asked for below under the
-// middleware's path and for query. It is not ok where there must be no such request.
-func targetFor(u *upstream, e *endpoint, below, query string) (target string, ok bool) {
-	if u.appendPath {
-		target = targetOf(e, below, query)
-		return target, !climbs(below) && !strings.ContainsAny(target, unprintable)
+// targetFor is the request target at e for what the client asked for; empty where there must be no such request.
+func targetFor(u *upgrade, to *upstream, e *endpoint) string {
+	query := u.req.URL.RawQuery
+	if !to.appendPath {
+		if query == "" {
+			return e.target
+		}
+		if strings.ContainsAny(query, unprintable) {
+			return ""
+		}
+		return e.asking + query
 	}
-	return e.asking + query, !strings.ContainsAny(query, unprintable)
+	rest, _ := below(u.middleware.settings.path, u.path)
+	target := targetOf(e, rest, query)
+	if rest != "" && rest[0] != '/' || climbs(rest) || strings.ContainsAny(target, unprintable) {
+		return ""
+	}
+	return target
 }
 
 // targetOf is the endpoint's target with a path appended, and a query: its own comes first.
@@ -175,32 +222,89 @@ var ofHandshake = map[string]bool{
 // end.
 const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s%s"
 
-// completed is a copy of a request's header that says where it comes from, too.
-func completed(v *visit, req *http.Request) http.Header {
-	header := req.Header.Clone()
-	if !asksPlainly(header) {
-		dropNamed(header)
+// forward asks the upstream for what the client has asked for, and joins the two once it has agreed. Otherwise it answers
+// the client.
+func forward(u *upgrade) {
+	req, to := u.req, u.middleware.settings.upstream
+	if leadsBack(req.Header["Via"]) {
+		refuse(u, refuseLoop)
+		return
 	}
-	if v.ip != "" {
-		header["X-Forwarded-For"] = []string{strings.Join(append(header["X-Forwarded-For"], v.ip), ", ")}
+	e := to.endpoint
+	if to.rules != nil {
+		e = choose(to, req)
 	}
-	forwarded(header, req)
-	return header
+	u.upstream = e.label
+	target := targetFor(u, to, e)
+	if target == "" {
+		refuse(u, refusePath)
+		return
+	}
+	conn, err := dial(req.Context(), to, e)
+	if err != nil {
+		failUpstream(u, err)
+		return
+	}
+	u.dialed = conn
+	key, limited := newKey(), &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	//nolint:bodyclose // the body is read from the connection, which is closed
+	answer, source, err := exchange(u, to, opening(u, to, e, target, key), limited)
+	if err != nil {
+		failUpstream(u, err)
+		return
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		passAnswer(u, answer, limited)
+		return
+	}
+	err = verify(u, answer.Header, acceptFor(key))
+	if err != nil {
+		failUpstream(u, err)
+		return
+	}
+	near := acceptClient(u, answer.Header)
+	if near != nil {
+		startSession(u, near, &side{name: upstreamSide, conn: conn, source: conn, reader: source})
+	}
 }
 
-// dropNamed drops what Connection names as hop by hop. So a client can take back what it says of itself,
-// but nothing that is said of it: that is added afterwards.
-func dropNamed(header http.Header) {
-	connection := header["Connection"]
-	for name := range header {
-		if hasToken(connection, name) {
-			delete(header, name)
-		}
-	}
+// leadsBack reports whether a request has been here before: the endpoint leads back to this gateway.
+func leadsBack(via []string) bool {
+	return via != nil && strings.Contains(strings.Join(via, ","), pseudonym)
 }
 
-// forwarded tells the upstream what the client asked for, unless a proxy before has.
-func forwarded(header http.Header, req *http.Request) {
+// newKey is a key of ours (RFC 6455 section 4.1, item 7).
+func newKey() string {
+	nonce := make([]byte, 16)
+	_, _ = rand.Read(nonce)
+	return base64.StdEncoding.EncodeToString(nonce)
+}
+
+// opening is the opening handshake's request for target at e.
+func opening(u *upgrade, to *upstream, e *endpoint, target, key string) *bytes.Buffer {
+	req := u.req
+	header, source, host := req.Header, "", e.host
+	if to.passHost {
+		host = req.Host
+	}
+	if header["X-Forwarded-For"] != nil || header.Get("X-Forwarded-Proto") == "" || header.Get("X-Forwarded-Host") == "" || !usualConnection[strings.Join(header["Connection"], ",")] {
+		header = completed(req, u.ip)
+	} else if to.tellsSource && u.ip != "" {
+		source = "X-Forwarded-For: " + u.ip + "\r\n"
+	}
+	lines, request := new(bytes.Buffer), new(bytes.Buffer)
+	_ = header.WriteSubset(lines, to.withheld)
+	fmt.Fprintf(request, requestForm, target, host, key, u.offer.lines, source, lines, to.tail)
+	return request
+}
+
+// completed is a copy of a request's header that says where it comes from, too, and has nothing that Connection names: so
+// a client can take back what it says of itself, but nothing that is said of it, which is added afterwards.
+func completed(req *http.Request, ip string) http.Header {
+	header := withoutNamed(req.Header).Clone()
+	if ip != "" {
+		header["X-Forwarded-For"] = []string{strings.Join(append(header["X-Forwarded-For"], ip), ", ")}
+	}
 	if header.Get("X-Forwarded-Host") == "" {
 		header.Set("X-Forwarded-Host", req.Host)
 	}
@@ -211,20 +315,51 @@ func forwarded(header http.Header, req *http.Request) {
 		}
 		header.Set("X-Forwarded-Proto", proto)
 	}
+	return header
+}
+
+// dial connects to e within connectTimeout, for as long as ctx lives.
+func dial(ctx context.Context, to *upstream, e *endpoint) (net.Conn, error) {
+	if e.secure {
+		return dialSecure(ctx, to, e)
+	}
+	return to.dialer.DialContext(ctx, "tcp", e.address)
+}
+
+// exchange sends the upstream a request, and reads its answer through limited: within upgradeTimeout, and for as long as the
+// client waits. source is what comes after that.
+func exchange(u *upgrade, to *upstream, request *bytes.Buffer, limited *io.LimitedReader) (answer *http.Response, source io.Reader, err error) {
+	conn := u.dialed
+	if to.upgradeTimeout > 0 {
+		_ = conn.SetDeadline(time.Now().Add(to.upgradeTimeout))
+	}
+	release := onDone(u.req.Context(), conn)
+	_, err = conn.Write(request.Bytes())
+	if err == nil {
+		reader := bufio.NewReaderSize(limited, answerBufferBytes)
+		answer, err = readAnswer(reader)
+		source = conn
+		if reader.Buffered() > 0 {
+			source = after(early(reader), conn)
+		}
+	}
+	release()
+	_ = conn.SetDeadline(never)
+	return answer, source, err
 }
 
 // dialSecure connects to e: DNS, TCP and TLS, within connectTimeout and while ctx lives.
-func dialSecure(ctx context.Context, u *upstream, e *endpoint) (net.Conn, error) {
-	if u.dialer.Timeout > 0 {
-		bounded, cancel := context.WithTimeout(ctx, u.dialer.Timeout)
+func dialSecure(ctx context.Context, to *upstream, e *endpoint) (net.Conn, error) {
+	if to.dialer.Timeout > 0 {
+		bounded, cancel := context.WithTimeout(ctx, to.dialer.Timeout)
 		defer cancel()
 		ctx = bounded
 	}
-	conn, err := u.dialer.DialContext(ctx, "tcp", e.address)
+	conn, err := to.dialer.DialContext(ctx, "tcp", e.address)
 	if err != nil {
 		return nil, err
 	}
-	secured := tls.Client(conn, u.tls.config(e.hostname))
+	secured := tls.Client(conn, to.tls.config(e.hostname))
 	if err := secured.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -243,35 +378,55 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 // anyGet is the request that answers are read for, of which only the method counts.
 var anyGet = &http.Request{Method: http.MethodGet}
 
-// readAnswer reads an answer's header, past informational ones.
-func readAnswer(reader *bufio.Reader) (*http.Response, error) {
-	answer, err := http.ReadResponse(reader, anyGet)
-	return finalAnswer(reader, answer, err)
-}
+// statusLine is an answer's first line (RFC 9112 section 4). Real servers leave its reason out.
+var statusLine = regexp.MustCompile(`^HTTP/[0-9]\.[0-9] +([1-9][0-9][0-9])(?: |$)`)
 
-// finalAnswer is the first answer that is no informational one, from this one on. err is what has come of
-// reading that.
-func finalAnswer(reader *bufio.Reader, answer *http.Response, err error) (*http.Response, error) {
-	if err != nil {
-		return nil, withoutQuotes(err)
-	}
-	for i := 1; i < maxInformational && isInformational(answer); i++ {
-		next, err := http.ReadResponse(reader, anyGet)
+// readAnswer reads an answer's header, past informational ones. It does so itself, for http.ReadResponse takes Connection
+// out where that has "close" in it, and with it what else is there.
+func readAnswer(reader *bufio.Reader) (*http.Response, error) {
+	text := textproto.NewReader(reader)
+	for i := 0; i <= maxItems; i++ {
+		line, err := text.ReadLine()
 		if err != nil {
 			return nil, withoutQuotes(err)
 		}
-		answer = next
+		status := statusLine.FindStringSubmatch(line)
+		if status == nil {
+			return nil, errNotHTTP
+		}
+		header, err := text.ReadMIMEHeader()
+		if err != nil {
+			return nil, withoutQuotes(err)
+		}
+		if isLong(header["Connection"]) {
+			return nil, errors.New("the answer's Connection names more than 100 headers")
+		}
+		if status[1] == "101" {
+			return &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: http.Header(header)}, nil
+		}
+		if status[1] >= "200" {
+			return readWhole(line, http.Header(header), reader)
+		}
 	}
-	if isInformational(answer) {
-		return nil, errors.New("too many informational answers")
+	return nil, errors.New("too many informational answers")
+}
+
+// readWhole is an answer that has a body, of which line and header have been read already.
+func readWhole(line string, header http.Header, reader io.Reader) (*http.Response, error) {
+	head := bytes.NewBufferString(line + "\r\n")
+	_ = header.Write(head)
+	head.WriteString("\r\n")
+	answer, err := http.ReadResponse(bufio.NewReader(io.MultiReader(head, reader)), anyGet)
+	if err != nil {
+		return nil, withoutQuotes(err)
+	}
+	if header["Connection"] != nil {
+		answer.Header["Connection"] = header["Connection"]
 	}
 	return answer, nil
 }
 
-// isInformational reports whether another answer follows this one.
-func isInformational(answer *http.Response) bool {
-	return answer.StatusCode < 200 && answer.StatusCode != http.StatusSwitchingProtocols
-}
+var errNotHTTP = errors.New("the answer is not HTTP")
 
 // withoutQuotes is the error of a reader of HTTP without what it quotes: an upstream
 // may send back what a client sent it in confidence, and errors go to the log.
@@ -280,47 +435,40 @@ func withoutQuotes(err error) error {
 	if errors.As(err, &failure) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	return errors.New("the answer is not HTTP")
+	return errNotHTTP
 }
 
-// answerWords is all of a 101 that verify looks at, and usualAnswer and usualEnd what is said there around the accept
-// value by almost all who have nothing to choose from.
-const (
-	answerWords = "%q %q %q %q %q"
-	usualAnswer = `["websocket"] ["Upgrade"] ["`
-	usualEnd    = `"] [] []`
-)
-
-// verify is what is untrue in an upstream's 101 for an accept value and the visit's offer, or nil (RFC 6455
-// section 4.1, "once the client's opening handshake has been sent"). After that the visit has what is agreed.
-func verify(v *visit, answer http.Header, accept string) error {
-	v.rules = v.middleware.settings.rules
-	v.agreed = asksPlainly(answer)
-	if !v.agreed && !asksInOtherWords(answer) {
+// verify is what is untrue in an upstream's 101 for an accept value and the client's offer, or nil (RFC 6455 section 4.1,
+// "once the client's opening handshake has been sent"). After that the upgrade has what is agreed.
+func verify(u *upgrade, answer http.Header, accept string) error {
+	if isLong(answer["Upgrade"]) || isLong(answer[protocolHeader]) || isLong(answer[extensionsHeader]) {
+		return errors.New("a list of the answer has more than 100 items")
+	}
+	if !asksUpgrade(answer) {
 		return errors.New("the answer is 101 but does not upgrade to websocket")
 	}
-	if strings.Join(answer[acceptHeader], ", ") != accept {
+	if strings.Join(answer[acceptHeader], ",") != accept {
 		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	}
-	v.chosen = answer[protocolHeader] != nil || answer[extensionsHeader] != nil
-	if !v.chosen {
+	u.rules = u.middleware.settings.rules
+	if answer[protocolHeader] == nil && answer[extensionsHeader] == nil {
 		return nil
 	}
-	return noteChoice(v, answer)
+	return noteChoice(u, answer)
 }
 
 // noteChoice notes what an upstream has chosen, unless that is untrue.
-func noteChoice(v *visit, answer http.Header) error {
-	set := v.middleware.settings
-	if answer[protocolHeader] == nil && compression[strings.Join(v.offer.extensions, ",")] != nil && strings.Join(answer[extensionsHeader], ",") == deflate {
-		v.rules = set.deflated
+func noteChoice(u *upgrade, answer http.Header) error {
+	set := u.middleware.settings
+	if answer[protocolHeader] == nil && compression[strings.Join(u.offer.extensions, ",")] != nil && strings.Join(answer[extensionsHeader], ",") == deflate {
+		u.rules = set.deflated
 		return nil
 	}
-	if v.rules != lax {
-		v.rules = grammarOf(answer, set.checkText)
+	if u.rules != lax {
+		u.rules = grammarOf(answer, set.checkText)
 	}
-	v.subprotocol = answer.Get(protocolHeader)
-	return verifyChoice(answer, v.offer)
+	u.subprotocol = answer.Get(protocolHeader)
+	return verifyChoice(answer, u.offer)
 }
 
 // verifyChoice is what an upstream has agreed to that was not in the offer, or nil.

@@ -14,14 +14,17 @@ import (
 
 // opened has c's middleware open a session, or none, for a request with header, and returns what it asks the upstream
 // for by a key that is written KEY here. The upstream, which is called endpoint, says answer, with its ACCEPT filled in.
-func opened(t *testing.T, c *Config, header http.Header, rw http.ResponseWriter, answer string) (asked string, v *visit) {
+func opened(t *testing.T, c object, header http.Header, rw http.ResponseWriter, answer string) (asked string, v *upgrade) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.UpstreamEndpoint, c.CloseTimeout = "ws://"+listener.Addr().String()+"/", "5s"
-	set, err := parse(c)
+	options := object{"upstreamEndpoint": "ws://" + listener.Addr().String() + "/"}
+	for key, value := range c {
+		options[key] = value
+	}
+	set, err := parse(&Config{Options: options}, t.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,13 +50,17 @@ func opened(t *testing.T, c *Config, header http.Header, rw http.ResponseWriter,
 		requests <- strings.Replace(request, key, "KEY", 1)
 	}()
 	m := &Middleware{name: t.Name(), settings: set, report: func(string, error) {}}
-	v = newVisit(m, rw, &http.Request{
+	v = &upgrade{middleware: m, rw: rw, req: &http.Request{
 		Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Host: "client", RemoteAddr: "192.0.2.1:1", URL: &url.URL{Path: "/"}, Header: header,
-	})
-	attended(v)
+	}}
+	admit(v)
 	_ = listener.Close()
 	request := <-requests
-	return request, v
+	via := "Via: 1.1 " + pseudonym + "\r\n"
+	if strings.Count(request, via) != 1 {
+		t.Errorf("the request has not %q once: %q", via, request)
+	}
+	return strings.Replace(request, via, "", 1), v
 }
 
 // askedKey finds the key in a request.
@@ -69,7 +76,7 @@ func upgrading(header http.Header) http.Header {
 }
 
 // sent is the opening handshake that c makes of a request with header.
-func sent(t *testing.T, c *Config, header http.Header) string {
+func sent(t *testing.T, c object, header http.Header) string {
 	t.Helper()
 	asked, v := opened(t, c, header, httptest.NewRecorder(), "HTTP/1.1 204 No Content\r\n\r\n")
 	giveBack(v)
@@ -81,22 +88,22 @@ func TestSend(t *testing.T) {
 	const forwarding = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: client\r\nX-Forwarded-Proto: http\r\n"
 	cases := []struct {
 		name   string
-		config *Config
+		config object
 		header http.Header
 		host   string
 		want   string
 	}{
-		{"nothing", &Config{}, http.Header{}, "endpoint", forwarding},
-		{"end to end", &Config{}, http.Header{"Cookie": {"a=b"}, "Te": {"trailers"}, "Keep-Alive": {"5"}, "Host": {"x"}, "Content-Length": {"0"}}, "endpoint", "Cookie: a=b\r\n" + forwarding},
-		{"handshake", &Config{}, http.Header{keyHeader: {sampleKey}, versionHeader: {"13"}}, "endpoint", forwarding},
-		{"named", &Config{}, http.Header{"Connection": {"Upgrade, X-Hop"}, "X-Hop": {"1"}, "X-Other": {"2"}}, "endpoint", forwarding + "X-Other: 2\r\n"},
-		{"named, and said of it", &Config{}, http.Header{"Connection": {"Upgrade, x-forwarded-for, X-Forwarded-Proto", "x-forwarded-host, connection"}, "X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", forwarding},
-		{"offer", &Config{}, http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x"}}, "endpoint", "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x\r\n" + forwarding},
-		{"cut", &Config{Compression: "off"}, http.Header{extensionsHeader: {"x"}}, "endpoint", forwarding},
-		{"proxies", &Config{}, http.Header{"X-Forwarded-For": {"10.0.0.1", "10.0.0.2"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", "X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.1\r\nX-Forwarded-Host: h\r\nX-Forwarded-Proto: wss\r\n"},
-		{"empty", &Config{}, http.Header{"X-Forwarded-Host": {""}, "X-Forwarded-Proto": {"wss"}}, "endpoint", strings.Replace(forwarding, "http", "wss", 1)},
-		{"passHostHeader", &Config{PassHostHeader: true}, http.Header{}, "client", forwarding},
-		{"headers", &Config{PassHostHeader: true, Headers: map[string]string{"host": "set", "cookie": "", "x-forwarded-for": "", "x-own": "1"}}, http.Header{"Cookie": {"a=b"}, "X-Own": {"2"}}, "set", "X-Forwarded-Host: client\r\nX-Forwarded-Proto: http\r\nX-Own: 1\r\n"},
+		{"nothing", nil, http.Header{}, "endpoint", forwarding},
+		{"end to end", nil, http.Header{"Cookie": {"a=b"}, "Te": {"trailers"}, "Keep-Alive": {"5"}, "Host": {"x"}, "Content-Length": {"0"}}, "endpoint", "Cookie: a=b\r\n" + forwarding},
+		{"handshake", nil, http.Header{keyHeader: {sampleKey}, versionHeader: {"13"}}, "endpoint", forwarding},
+		{"named", nil, http.Header{"Connection": {"Upgrade, X-Hop"}, "X-Hop": {"1"}, "X-Other": {"2"}}, "endpoint", forwarding + "X-Other: 2\r\n"},
+		{"named, and said of it", nil, http.Header{"Connection": {"Upgrade, x-forwarded-for, X-Forwarded-Proto", "x-forwarded-host, connection"}, "X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", forwarding},
+		{"offer", nil, http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x"}}, "endpoint", "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x\r\n" + forwarding},
+		{"cut", object{"compression": "off"}, http.Header{extensionsHeader: {"x"}}, "endpoint", forwarding},
+		{"proxies", nil, http.Header{"X-Forwarded-For": {"10.0.0.1", "10.0.0.2"}, "X-Forwarded-Host": {"h"}, "X-Forwarded-Proto": {"wss"}}, "endpoint", "X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.1\r\nX-Forwarded-Host: h\r\nX-Forwarded-Proto: wss\r\n"},
+		{"empty", nil, http.Header{"X-Forwarded-Host": {""}, "X-Forwarded-Proto": {"wss"}}, "endpoint", strings.Replace(forwarding, "http", "wss", 1)},
+		{"passHostHeader", object{"passHostHeader": true}, http.Header{}, "client", forwarding},
+		{"headers", object{"passHostHeader": true, "headers": object{"host": "set", "cookie": "", "x-forwarded-for": "", "x-own": "1"}}, http.Header{"Cookie": {"a=b"}, "X-Own": {"2"}}, "set", "X-Forwarded-Host: client\r\nX-Forwarded-Proto: http\r\nX-Own: 1\r\n"},
 	}
 	for _, c := range cases {
 		want := "GET / HTTP/1.1\r\nHost: " + c.host + "\r\n" + head + c.want + "\r\n"
@@ -125,27 +132,42 @@ func TestSendUsual(t *testing.T) {
 		{map[string]string{"x-forwarded-for": ""}, "d", "Cookie: d\r\n" + forwarding + "\r\n"},
 	} {
 		header := upgrading(http.Header{"Cookie": {c.cookie}, "X-Forwarded-Host": {"client"}, "X-Forwarded-Proto": {"http"}})
-		if got := sent(t, &Config{Headers: c.headers}, header); got != head+c.want {
+		if got := sent(t, object{"headers": c.headers}, header); got != head+c.want {
 			t.Errorf("sent %q, want %q", got, head+c.want)
 		}
 	}
 }
 
+// asking is an upgrade that asks for a target of a middleware without a path.
+func asking(path, query string) *upgrade {
+	return &upgrade{middleware: &Middleware{settings: &settings{}}, path: path, req: &http.Request{URL: &url.URL{RawQuery: query}}}
+}
+
 func TestTargetsThatBreakTheRequestLine(t *testing.T) {
-	e := (&mistakes{}).endpoint("upstreamEndpoint", "ws://h/ws")
-	for _, u := range []*upstream{{endpoint: e}, {endpoint: e, appendPath: true}} {
-		if _, ok := targetFor(u, e, "/x", "a b"); ok {
-			t.Error("a space passes")
-		}
-		if _, ok := targetFor(u, e, "/x", "a\r\n"); ok {
-			t.Error("a line break passes")
-		}
-	}
-	for _, below := range []string{"/..", "/ "} {
-		if _, ok := targetFor(&upstream{endpoint: e, appendPath: true}, e, below, ""); ok {
-			t.Errorf("%q passes", below)
+	e := endpointOf(t, "ws://h/ws")
+	for _, to := range []*upstream{{endpoint: e}, {endpoint: e, appendPath: true}} {
+		for _, query := range []string{"a b", "a\r\n"} {
+			if got := targetFor(asking("/x", query), to, e); got != "" {
+				t.Errorf("the query %q makes %q", query, got)
+			}
 		}
 	}
+	for _, path := range []string{"/..", "/ ", "*"} {
+		if got := targetFor(asking(path, ""), &upstream{endpoint: e, appendPath: true}, e); got != "" {
+			t.Errorf("%q makes %q", path, got)
+		}
+	}
+}
+
+// endpointOf takes an endpoint apart that is right.
+func endpointOf(t *testing.T, value string) *endpoint {
+	t.Helper()
+	m := &mistakes{}
+	e := newOptions(m, "", nil).endpoint("upstreamEndpoint", value)
+	if len(m.list) > 0 {
+		t.Fatal(m.list)
+	}
+	return e
 }
 
 func TestVerify(t *testing.T) {
@@ -183,7 +205,7 @@ func TestVerify(t *testing.T) {
 		for name, values := range c.agreed {
 			answer[name] = values
 		}
-		v := &visit{middleware: &Middleware{settings: c.set}, offer: c.set.offer(c.offered)}
+		v := &upgrade{middleware: &Middleware{settings: c.set}, offer: c.set.checkOffer(c.offered)}
 		err := verify(v, answer, sampleAccept)
 		if err != nil != c.fails || err == nil && (v.rules != c.rules || v.subprotocol != c.subprotocol) {
 			t.Errorf("%s: %v, %q", c.name, err, v.subprotocol)

@@ -38,7 +38,7 @@ func warm() {
 	beat(&metronome{due: []*session{s}})
 	takeTurns(&metronome{turns: 1, turn: time.Hour, started: time.Now()})
 	ring(&alarm{session: s})
-	s.dismiss(restarting)
+	s.dismiss(restarting(s))
 	_ = copyOn(s, f, 1)
 	pipe(s, s.toUpstream)
 	pipe(s, s.toClient)
@@ -77,7 +77,7 @@ func warmEnds(conn net.Conn) {
 // warmDrain has a session drained.
 func warmDrain(s *session) {
 	s.drain()
-	s.dismiss(restarting)
+	s.dismiss(restarting(s))
 	for _, f := range s.flows {
 		f.pen.Lock()
 		_ = look(s, f)

@@ -12,6 +12,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,50 +23,48 @@ type Middleware struct {
 	name     string
 	settings *settings
 	report   func(message string, cause error) // to the log
+	hinted   atomic.Bool                       // the log has been told that the service upgrades nothing
 }
 
-// New makes the middleware called name from config. Its error names every mistake in
-// config. It never panics: a panic here would freeze Traefik's dynamic configuration.
-// Sessions do not depend on ctx, which Traefik cancels at each reload.
+// New makes the middleware called name from config. Its error names every mistake in config. It never panics: a panic
+// here would freeze Traefik's dynamic configuration. Sessions do not depend on ctx, which Traefik cancels at each reload.
 func New(_ context.Context, next http.Handler, config *Config, name string) (handler http.Handler, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			handler = nil
-			err = errors.New("internal error in wsfw: " + fmt.Sprint(r))
+			err = errors.New("wsfw " + name + ": internal error: " + fmt.Sprint(r))
 		}
 	}()
-	parsed, err := parse(config)
+	parsed, err := parse(config, name)
 	if err != nil {
 		return nil, err
 	}
 	warmUp.Do(warm)
-	m := &Middleware{next: next, name: name, settings: parsed, report: func(message string, cause error) {
-		line := &complaint{Time: timestamp(time.Now()), Level: "error", Plugin: "wsfw", Message: message, Name: name, Cause: cause.Error()}
-		logLine(line)
-	}}
+	m := &Middleware{next: next, name: name, settings: parsed}
+	m.report = func(message string, cause error) {
+		logEvent(&eventLine{Level: "error", Message: message, Name: name, Reason: message, Error: cause.Error()})
+	}
 	if parsed.upstream.tls != nil {
 		parsed.upstream.tls.report = m.report
 	}
 	return m, nil
 }
 
-// ServeHTTP checks an upgrade and stays in it until its session has ended, for
-// Traefik counts and logs a request for as long as this runs. Requests that are not
-// wsfw's go to next with the writer as it came.
+// ServeHTTP checks an upgrade and stays until its session has ended, for Traefik counts and logs a request for as long as
+// this runs. Requests that are not wsfw's go to next with the writer as it came.
 //
-// While the session lives it is the pump of what comes from the client. What needs a lot of stack before
-// that is done by an usher: a stack that has grown is kept for as long as it is in use.
+// While the session lives this is the pump of what comes from the client.
 func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	if m.settings.selective && !isOurs(m.settings, req) {
 		m.next.ServeHTTP(rw, req)
 		return
 	}
-	v := newVisit(m, rw, req)
-	defer giveBack(v)
-	attended(v)
-	s := v.session
+	u := &upgrade{middleware: m, rw: rw, req: req}
+	defer giveBack(u)
+	admit(u)
+	s := u.session
 	if s == nil {
-		depart(v)
+		depart(u)
 		return
 	}
 	// From here, for a goroutine keeps the frame that it is started in.
@@ -76,9 +76,9 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		pump(s, s.toUpstream)
 	}
 	<-s.ended
-	attended(v)
-	if v.takeover != nil {
-		finish(v.takeover)
+	leave(u)
+	if u.takeover != nil {
+		finish(u.takeover)
 	}
 }
 
@@ -88,44 +88,20 @@ func isOurs(set *settings, req *http.Request) bool {
 	return ours && (!set.passOthers || asksUpgrade(req.Header))
 }
 
-// restOf is what of a visit's path lies below the middleware's.
-func restOf(v *visit) string {
-	rest, _ := below(v.middleware.settings.path, v.path)
-	return rest
-}
-
-// depart ends a visit that has come to no session.
-func depart(v *visit) {
-	if v.takeover != nil {
-		finish(v.takeover)
-	} else if v.checked != nil {
-		v.middleware.next.ServeHTTP(v.rw, v.checked)
-	}
-}
-
-// newVisit is a visit that has not been attended to yet.
-func newVisit(m *Middleware, rw http.ResponseWriter, req *http.Request) *visit {
-	return &visit{middleware: m, rw: rw, req: req, done: make(chan bool, 1)}
-}
-
-// visit is a client's stay: from the request to the record.
-type visit struct {
+// upgrade is a client's request for a session, and what has come of it.
+type upgrade struct {
 	middleware  *Middleware
 	rw          http.ResponseWriter
 	req         *http.Request
-	done        chan bool // gets a value whenever an usher is done with it
 	started     time.Time
-	client      string   // remote address
-	ip          string   // of that, where it has one
-	plain       bool     // it asks in the usual words, and Traefik has said where it comes from
-	agreed      bool     // the upstream agrees in plain words
-	chosen      bool     // and has chosen something from the offer
-	offer       *offer   // the client's, as far as it stands
-	rules       *grammar // of frames, after what is negotiated
-	places      *places  // where the session counts; nil until it does,
-	guest       string   // and whose it is there
-	upstream    string   // scheme, host and port
-	path        string   // as sent, without the query
+	ip          string // the client's, where its address has one
+	path        string // as sent, without the query
+	offer       *offer // the client's, as far as it stands
+	around      *roster
+	places      *places // where the session counts; nil until it does,
+	guest       string  // and whose it is there
+	upstream    string  // scheme, host and port
+	rules       *grammar
 	subprotocol string
 
 	// The connections of a session that may yet come to nothing.
@@ -135,28 +111,167 @@ type visit struct {
 	checked  *http.Request // left to next
 	session  *session
 	takeover *takeover // inline: has to be finished
-	panicked any       // what its usher has panicked with
 }
 
-// passOn hands an upstream's answer other than 101 to the client, while that waits for it. The answer
-// has been read through limited, and its body is longer.
-func passOn(v *visit, answer *http.Response, limited *io.LimitedReader) {
+// admit takes an upgrade to its session, or answers it, or leaves it to next.
+func admit(u *upgrade) {
+	set, req := u.middleware.settings, u.req
+	u.started = time.Now()
+	u.path = req.URL.EscapedPath()
+	if req.URL.RawPath != "" {
+		u.path = sentPath(req.URL)
+	}
+	u.ip, _, _ = net.SplitHostPort(req.RemoteAddr)
+	u.around = rosterOf(req.Context())
+	refused := check(u, set)
+	if refused == nil && u.around.shutdown.Err() != nil {
+		refused = refuseRestart
+	}
+	if refused == nil {
+		refused = takePlace(u, set.limits)
+	}
+	if refused != nil {
+		refuse(u, refused)
+		return
+	}
+	if set.forward {
+		forward(u)
+	} else if set.inline {
+		between(u, u.rw, req)
+	} else {
+		u.checked = u.offer.onto(req)
+	}
+}
+
+// startSession has the session of two sides begin.
+func startSession(u *upgrade, client, upstream *side) {
+	m := u.middleware
+	u.session = newSession(client, upstream, u.rules, m.settings, m.report)
+	if m.settings.logOpening {
+		logOpening(u)
+	}
+	begin(u.session, u.around)
+}
+
+// depart ends an upgrade that has come to no session.
+func depart(u *upgrade) {
+	if u.takeover != nil {
+		finish(u.takeover)
+	} else if u.checked != nil {
+		u.middleware.next.ServeHTTP(u.rw, u.checked)
+	}
+}
+
+// leave ends a session whose directions have ended, and logs it. At a drain the line is written before the client's
+// connection is closed, with the last of which Traefik exits.
+func leave(u *upgrade) {
+	s := u.session
+	end(s)
+	if !u.middleware.settings.logEnd {
+		return
+	}
+	logSession(u)
+	if s.waits {
+		flushLines(output, flushTimeout)
+	}
+}
+
+// logOpening logs a session that begins.
+func logOpening(u *upgrade) {
+	logLine(&openingLine{
+		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session opened", Name: u.middleware.name,
+		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: printable(u.path), Subprotocol: loggedSubprotocol(u),
+	})
+}
+
+// logSession logs a session that has ended.
+func logSession(u *upgrade) {
+	s, now := u.session, time.Now()
+	up, down := s.toUpstream, s.toClient
+	pulse := s.unpinged
+	if s.pinged {
+		pulse = pulsesOf(s)
+	}
+	logLine(&sessionLine{
+		Time:         timestamp(now),
+		Level:        "info",
+		Plugin:       "wsfw",
+		Message:      "websocket session",
+		Name:         u.middleware.name,
+		Client:       u.req.RemoteAddr,
+		Upstream:     u.upstream,
+		Path:         printable(u.path),
+		Subprotocol:  loggedSubprotocol(u),
+		Duration:     now.Sub(u.started).Round(time.Millisecond).Seconds(),
+		FromClient:   traffic{Frames: up.track.frames, Messages: up.track.messages, Bytes: up.bytes},
+		FromUpstream: traffic{Frames: down.track.frames, Messages: down.track.messages, Bytes: down.bytes},
+		Heartbeat:    pulse,
+		EndedBy:      s.outcome.endedBy,
+		Code:         s.outcome.code,
+		Reason:       printable(s.outcome.reason),
+	})
+}
+
+// maxSubprotocol is the longest name of a subprotocol that is logged where protocols does not have it, in bytes.
+const maxSubprotocol = 64
+
+// loggedSubprotocol is the session's subprotocol as the log has it. Browsers can send a token only as one, and servers
+// choose that: so a name that may be one is withheld, unless protocols has it.
+func loggedSubprotocol(u *upgrade) string {
+	name := u.subprotocol
+	if name == "" || contains(u.middleware.settings.protocols, name) {
+		return name
+	}
+	if len(name) > maxSubprotocol || strings.Contains(name, ".") {
+		return "(withheld)"
+	}
+	return name
+}
+
+// refuse answers a client with a refusal, and logs that. A function, for a method takes up a value of the functions that
+// call it.
+func refuse(u *upgrade, r *refusal) {
+	answerRefusal(u.rw, u.req, r)
+	if r != refuseGone {
+		logEvent(eventOf(u, r, "warn", "request refused"))
+	}
+}
+
+// eventOf is a line about an upgrade that has come to a refusal.
+func eventOf(u *upgrade, r *refusal, level, message string) *eventLine {
+	return &eventLine{
+		Level: level, Message: message, Name: u.middleware.name,
+		Client: u.req.RemoteAddr, Path: u.path, Status: r.status, Reason: r.reason,
+	}
+}
+
+// passAnswer hands an upstream's answer other than 101 to the client, while that waits for it. The answer has been read
+// through limited, and its body is longer.
+func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
+	to := u.middleware.settings.upstream
+	if answer.StatusCode == http.StatusForbidden && !to.passHost && to.headers["Host"] == nil && u.req.Header["Origin"] != nil {
+		line := eventOf(u, refuseForbidden, "warn", "upstream "+u.upstream+" answered 403")
+		line.Hint = "many servers compare Origin with Host: try passHostHeader: true"
+		logEvent(line)
+	}
 	limited.N = unlimited
-	release := onDone(v.req.Context(), v.dialed)
+	release := onDone(u.req.Context(), u.dialed)
 	defer release()
-	pass(v.rw, answer)
+	pass(u.rw, answer)
 }
 
 // reportClient logs why a client's connection could not be had.
-func reportClient(v *visit, cause error) {
-	v.middleware.report("client connection not taken over", cause)
+func reportClient(u *upgrade, cause error) {
+	line := eventOf(u, refuseHijack, "error", "client connection not taken over")
+	line.Error = cause.Error()
+	logEvent(line)
 }
 
-// hangUp closes what connections a visit has without a session.
-func hangUp(v *visit) {
-	hangUpOn(v.dialed)
-	hangUpOn(v.taken)
-	if t := v.takeover; t != nil && t.service != nil {
+// hangUp closes what connections an upgrade has without a session.
+func hangUp(u *upgrade) {
+	hangUpOn(u.dialed)
+	hangUpOn(u.taken)
+	if t := u.takeover; t != nil && t.service != nil {
 		closeService(t.service)
 		hangUpOn(t.client)
 	}
@@ -170,26 +285,28 @@ func hangUpOn(conn net.Conn) {
 	}
 }
 
-// failUpstream answers a client whose upstream could not be reached, and logs the cause,
-// unless the client has gone and made it fail.
-func failUpstream(v *visit, cause error) {
-	if v.req.Context().Err() != nil {
-		refuse(v.rw, refuseGone)
+// failUpstream answers a client whose upstream could not be reached, and logs the cause, unless the client has gone and
+// made it fail.
+func failUpstream(u *upgrade, cause error) {
+	if u.req.Context().Err() != nil {
+		answerRefusal(u.rw, u.req, refuseGone)
 		return
 	}
-	v.reportUpstream(cause)
+	r := refuseGateway
 	if isTimeout(cause) {
-		refuse(v.rw, refuseTimeout)
-		return
+		r = refuseTimeout
 	}
-	refuse(v.rw, refuseGateway)
+	reportUpstream(u, r, cause)
+	answerRefusal(u.rw, u.req, r)
 }
 
 // reportUpstream logs why there is no session with the upstream.
-func (v *visit) reportUpstream(cause error) {
-	name := v.upstream
+func reportUpstream(u *upgrade, r *refusal, cause error) {
+	name := u.upstream
 	if name == "" {
 		name = "of an unknown address" // the service has not told which
 	}
-	v.middleware.report("upstream "+name+" failed", cause)
+	line := eventOf(u, r, "error", "upstream "+name+" failed")
+	line.Error = cause.Error()
+	logEvent(line)
 }

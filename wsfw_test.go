@@ -66,6 +66,7 @@ func capture(t *testing.T, f func()) string {
 	}
 	stdout := os.Stdout
 	os.Stdout = w
+	output = &lineQueue{} // that has not opened another yet
 	defer func() { os.Stdout = stdout }()
 	f()
 	_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -76,10 +77,13 @@ func capture(t *testing.T, f func()) string {
 	return line
 }
 
+// object is a configuration as Traefik decodes it.
+type object = map[string]any
+
 // start serves a middleware with config in front of next.
-func start(t *testing.T, config *Config, next http.Handler) *httptest.Server {
+func start(t *testing.T, config object, next http.Handler) *httptest.Server {
 	t.Helper()
-	handler, err := New(context.Background(), next, config, "test@file")
+	handler, err := New(context.Background(), next, &Config{Options: config}, "test@file")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +112,7 @@ func connect(t *testing.T, server *httptest.Server, request string) (net.Conn, *
 func TestForward(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(echoUpstream))
 	defer upstream.Close()
-	config := CreateConfig()
-	config.UpstreamEndpoint = upstream.URL + "/ws"
+	config := object{"upstreamEndpoint": upstream.URL + "/ws"}
 	line := capture(t, func() {
 		server := start(t, config, http.NotFoundHandler())
 		defer server.Close()
@@ -124,7 +127,7 @@ func TestForward(t *testing.T) {
 			t.Errorf("client got %q, %v; want %q", got, err, want)
 		}
 	})
-	var r record
+	var r sessionLine
 	if err := json.Unmarshal([]byte(line), &r); err != nil {
 		t.Fatalf("%v in %q", err, line)
 	}
@@ -149,8 +152,7 @@ func TestDeadUpstream(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	_ = listener.Close()
-	config := CreateConfig()
-	config.UpstreamEndpoint = "ws://" + address
+	config := object{"upstreamEndpoint": "ws://" + address}
 	line := capture(t, func() {
 		server := start(t, config, http.NotFoundHandler())
 		defer server.Close()
@@ -169,8 +171,7 @@ func TestDeadUpstream(t *testing.T) {
 func TestNotHijackable(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(echoUpstream))
 	defer upstream.Close()
-	config := CreateConfig()
-	config.UpstreamEndpoint = upstream.URL
+	config := &Config{Options: object{"upstreamEndpoint": upstream.URL}}
 	handler, err := New(context.Background(), http.NotFoundHandler(), config, "test")
 	if err != nil {
 		t.Fatal(err)
@@ -189,16 +190,14 @@ func TestNotHijackable(t *testing.T) {
 // A panic in New would freeze Traefik's dynamic configuration.
 func TestNewNeverPanics(t *testing.T) {
 	handler, err := New(context.Background(), nil, nil, "test")
-	if handler != nil || err == nil || !strings.HasPrefix(err.Error(), "internal error in wsfw") {
+	if handler != nil || err == nil || !strings.HasPrefix(err.Error(), "wsfw test: internal error") {
 		t.Errorf("New of no config: %v, %v", handler, err)
 	}
 }
 
 // A middleware before wsfw may rewrite a path to what no request line can hold.
 func TestRewrittenPath(t *testing.T) {
-	config := CreateConfig()
-	config.UpstreamEndpoint = "ws://127.0.0.1:1"
-	config.UpstreamPath = "append"
+	config := &Config{Options: object{"upstreamEndpoint": "ws://127.0.0.1:1", "upstreamPath": "append"}}
 	handler, err := New(context.Background(), http.NotFoundHandler(), config, "test")
 	if err != nil {
 		t.Fatal(err)

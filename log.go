@@ -1,0 +1,325 @@
+package wsfw
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+)
+
+// Lines go to standard output, one JSON object each: raw, for what goes through fmt or log reaches Traefik's log only at
+// its DEBUG or ERROR level. The log can harm nobody. Lines wait in a bounded queue, which one goroutine writes; nothing
+// waits for that but the end of a drain, and that not for long. What finds no room is counted.
+
+// sessionLine is the line of a session: when it has ended, and before, where sessionLog is both, when it opens.
+type sessionLine struct {
+	Time         string  `json:"time"` // RFC 3339 in UTC
+	Level        string  `json:"level"`
+	Plugin       string  `json:"plugin"`
+	Message      string  `json:"msg"`
+	Name         string  `json:"name"` // the middleware's
+	Client       string  `json:"client"`
+	Upstream     string  `json:"upstream"`
+	Path         string  `json:"path"`
+	Subprotocol  string  `json:"subprotocol"`
+	Duration     float64 `json:"duration"` // seconds, from the request on
+	FromClient   traffic `json:"fromClient"`
+	FromUpstream traffic `json:"fromUpstream"`
+	Heartbeat    *pulses `json:"heartbeat,omitempty"`
+	EndedBy      string  `json:"endedBy"` // client, upstream or wsfw
+	Code         int     `json:"code,omitempty"`
+	Reason       string  `json:"reason"`
+}
+
+// traffic is what one side sent and the other got. A tunnel counts bytes only.
+type traffic struct {
+	Frames   int64 `json:"frames"`
+	Messages int64 `json:"messages"`
+	Bytes    int64 `json:"bytes"` // on the wire, headers included
+}
+
+// openingLine is the line of a session that has just been opened.
+type openingLine struct {
+	Time        string `json:"time"`
+	Level       string `json:"level"`
+	Plugin      string `json:"plugin"`
+	Message     string `json:"msg"`
+	Name        string `json:"name"`
+	Client      string `json:"client"`
+	Upstream    string `json:"upstream"`
+	Path        string `json:"path"`
+	Subprotocol string `json:"subprotocol"`
+}
+
+// eventLine is a line about a request that came to no session, or about something that went wrong.
+type eventLine struct {
+	Time    string `json:"time"`
+	Level   string `json:"level"`
+	Plugin  string `json:"plugin"`
+	Message string `json:"msg"`
+	Name    string `json:"name"`
+	Client  string `json:"client,omitempty"`
+	Path    string `json:"path,omitempty"`
+	Status  int    `json:"status,omitempty"`
+	Reason  string `json:"reason,omitempty"` // a key, such as bad_origin
+	Error   string `json:"error,omitempty"`
+	Hint    string `json:"hint,omitempty"`    // what to change
+	Omitted int64  `json:"omitted,omitempty"` // lines of the same reason that were left out before this one
+}
+
+// timeLayout is that of a line's time, of a time in UTC.
+const timeLayout = "2006-01-02T15:04:05.000Z07:00"
+
+// timestamp is a time in RFC 3339, UTC, milliseconds.
+func timestamp(at time.Time) string {
+	return at.UTC().Format(timeLayout)
+}
+
+// maxText is how much of a text that comes from outside a line shows, in bytes.
+const maxText = 1 << 10
+
+var controlCharacter = regexp.MustCompile(`[\x00-\x1f\x7f-\x{9f}]`)
+
+// printable is a text from outside as a line shows it: not long, and with control characters escaped, which a terminal
+// would obey.
+func printable(text string) string {
+	if len(text) <= maxText && strings.IndexFunc(text, unicode.IsControl) < 0 {
+		return text
+	}
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return controlCharacter.ReplaceAllStringFunc(text, func(c string) string {
+		return fmt.Sprintf("\\u%04x", []rune(c)[0])
+	})
+}
+
+// The queue's bounds.
+const (
+	maxQueuedLines = 1000
+	maxQueuedBytes = 1 << 20
+)
+
+// flushTimeout is how long the end of a drained session waits for its line to be written.
+const flushTimeout = time.Second
+
+// lineQueue has the lines that wait to be written.
+type lineQueue struct {
+	dropped atomic.Int64 // lines that were not written, ever
+
+	mu      sync.Mutex
+	lines   []*queuedLine // the oldest first
+	bytes   int           // of these
+	untold  int64         // lines dropped that no line has told of
+	writing bool          // a goroutine is at work
+	stuck   bool          // a flush has waited in vain, and nothing has been written since
+	flushes []chan bool   // each gets a value when nothing waits any more
+
+	out io.Writer // of the goroutine; nil until there is a line
+}
+
+// queuedLine is a line, and how many lines dropped before it tells of.
+type queuedLine struct {
+	text []byte
+	told int64
+}
+
+// output is the log of all middlewares.
+var output = &lineQueue{}
+
+// logLine queues entry as one line of JSON.
+func logLine(entry any) {
+	text, err := json.Marshal(entry)
+	if err != nil {
+		return // no entry has a value that JSON cannot have
+	}
+	enqueue(output, text)
+}
+
+// enqueue queues a JSON object, or counts it where there is no room.
+func enqueue(q *lineQueue, object []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.lines) >= maxQueuedLines || q.bytes+len(object) > maxQueuedBytes {
+		q.untold++
+		q.dropped.Add(1)
+		return
+	}
+	line := &queuedLine{told: q.untold}
+	if line.told > 0 {
+		object = append(object[:len(object)-1], fmt.Sprintf(`,"linesDropped":%d}`, line.told)...)
+		q.untold = 0
+	}
+	object = append(object, '\n')
+	line.text = object
+	q.lines = append(q.lines, line)
+	q.bytes += len(line.text)
+	if !q.writing {
+		q.writing = true
+		go writeLines(q)
+	}
+}
+
+// writeLines writes what is queued, until there is nothing more.
+func writeLines(q *lineQueue) {
+	defer stopWriting(q)
+	for {
+		line := nextLine(q)
+		if line == nil {
+			return
+		}
+		if q.out == nil {
+			q.out = openOutput()
+		}
+		_, err := q.out.Write(line.text) // one write, so that lines do not mix with Traefik's own
+		q.mu.Lock()
+		q.stuck = false
+		if err != nil {
+			q.untold += line.told + 1
+			q.dropped.Add(1)
+		}
+		q.mu.Unlock()
+	}
+}
+
+// nextLine takes the oldest line. With the last one the goroutine is no longer needed, and nil is returned.
+func nextLine(q *lineQueue) *queuedLine {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.lines) == 0 {
+		q.writing = false
+		for i := 0; i < len(q.flushes); i++ { // the interpreter takes a range over channels for one over numbers
+			flushed := q.flushes[i]
+			flushed <- true
+		}
+		q.flushes = nil
+		return nil
+	}
+	line := q.lines[0]
+	q.lines = q.lines[1:]
+	q.bytes -= len(line.text)
+	return line
+}
+
+// stopWriting, deferred, lets the next line have a goroutine of its own after a panic in this one.
+func stopWriting(q *lineQueue) {
+	if recover() == nil {
+		return
+	}
+	q.mu.Lock()
+	q.writing = false
+	q.mu.Unlock()
+}
+
+// openOutput is what to write lines to. A write to a closed pipe or socket that Go's runtime knows as standard output
+// raises SIGPIPE, which ends the process: through a file descriptor of our own it is an error. A file has no reader that
+// may go, and one of our own would not have its position. Where there is no other way, standard output itself is left.
+func openOutput() io.Writer {
+	info, err := os.Stdout.Stat()
+	if err != nil {
+		return os.Stdout
+	}
+	if info.Mode()&os.ModeSocket != 0 {
+		conn, err := net.FileConn(os.Stdout) // a socket, as under systemd, cannot be opened by its name
+		if err == nil {
+			return conn
+		}
+	}
+	if info.Mode()&os.ModeNamedPipe != 0 {
+		for _, directory := range []string{"/proc/self/fd/", "/dev/fd/"} {
+			pipe, err := os.OpenFile(directory+fmt.Sprint(stdoutDescriptor()), os.O_WRONLY, 0)
+			if err == nil {
+				return pipe
+			}
+		}
+	}
+	return os.Stdout
+}
+
+// stdoutDescriptor is the number of standard output's descriptor. File.Fd would make its writes block threads.
+func stdoutDescriptor() uintptr {
+	raw, err := os.Stdout.SyscallConn()
+	if err != nil {
+		return 1
+	}
+	number := uintptr(1)
+	_ = raw.Control(func(fd uintptr) { number = fd })
+	return number
+}
+
+// flushLines waits until the lines queued so far are written, for at most limit. It does not wait where an earlier one has
+// waited in vain and nothing has been written since: whoever does not read the log delays nobody twice.
+func flushLines(q *lineQueue, limit time.Duration) {
+	q.mu.Lock()
+	if !q.writing || q.stuck {
+		q.mu.Unlock()
+		return
+	}
+	flushed := make(chan bool, 2) // for both who may send
+	q.flushes = append(q.flushes, flushed)
+	q.mu.Unlock()
+	late := time.AfterFunc(limit, func() {
+		defer swallow()
+		flushed <- false
+	})
+	written := <-flushed
+	late.Stop()
+	if !written {
+		q.mu.Lock()
+		q.stuck = true
+		q.mu.Unlock()
+	}
+}
+
+// What is logged of refusals and failed upstreams is bounded, for whoever is refused may come again at once.
+const maxEventsPerSecond = 10
+
+// events bounds the lines of one middleware and reason.
+type events struct {
+	began   time.Time // of the current second
+	lines   int       // in it
+	omitted int64     // since the last line
+}
+
+// allEvents has those of all middlewares by name, which outlive reloads, and reasons.
+var (
+	allEventsMu sync.Mutex
+	allEvents   = map[string]*events{}
+)
+
+// logEvent logs a line of a middleware, unless there have been as many of its reason as there may be. The next one tells
+// how many were left out.
+func logEvent(line *eventLine) {
+	now := time.Now()
+	allEventsMu.Lock()
+	e := allEvents[line.Name+"\n"+line.Reason]
+	if e == nil {
+		e = &events{began: now}
+		allEvents[line.Name+"\n"+line.Reason] = e
+	}
+	if now.Sub(e.began) >= time.Second {
+		e.began = now
+		e.lines = 0
+	}
+	if e.lines >= maxEventsPerSecond {
+		e.omitted++
+		allEventsMu.Unlock()
+		return
+	}
+	e.lines++
+	line.Omitted = e.omitted
+	e.omitted = 0
+	allEventsMu.Unlock()
+	line.Time = timestamp(now)
+	line.Plugin = "wsfw"
+	line.Path = printable(line.Path)
+	line.Error = printable(line.Error)
+	logLine(line)
+}
