@@ -156,3 +156,24 @@ func TestConfigLists(t *testing.T) {
 	}
 	run(t, tables)
 }
+
+// TestConfigNumbersOfJSON has numbers that Kubernetes has made floats of. Large ones have an exponent where they are
+// written out with no care.
+func TestConfigNumbersOfJSON(t *testing.T) {
+	eachInProcess(t, func(t *testing.T, e engine.Engine) {
+		t.Run("kept", func(t *testing.T) {
+			config := object{
+				"maxFrameSize": 1024, "maxMessageSize": 1500, "messageRate": 0.001, "messageBurst": 3, "maxConnections": 2,
+				"maxConnectionsPerClient": 1, "clientHeader": "X-User", "validate": "utf8", "connectTimeout": 0,
+			}
+			limitsHold(t, newGroundOf(t, e, engine.Setup{JSON: true, Config: config}))
+		})
+		t.Run("large", func(t *testing.T) {
+			config := object{
+				"upstreamEndpoint": configEndpoint, "maxFrameSize": 1 << 20, "maxMessageSize": 1 << 30, "messageRate": 10000000,
+				"messageBurst": 20000000, "maxConnections": 3000000, "maxConnectionsPerClient": 2000000, "restartCode": 1001,
+			}
+			e.Start(t, engine.Setup{JSON: true, Config: config, Next: "http://" + peerDeadAddr(t)})
+		})
+	})
+}
