@@ -97,7 +97,7 @@ func TestConfigPartType(t *testing.T) {
 // secureWith is a forward to a wss:// endpoint with tls options of which one is a mistake.
 func secureWith(options object, keys ...string) mistake {
 	config := object{"upstreamEndpoint": "wss://127.0.0.1:9", "tls": options}
-	return mistake{name: fmt.Sprint(keys, " ", options), config: config, keys: keys}
+	return mistake{name: keys[0], config: config, keys: keys}
 }
 
 // TestConfigTypeForms wants one form of message, with the value and a remedy.

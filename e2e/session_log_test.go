@@ -67,10 +67,13 @@ func tellsOpening(t *testing.T, e engine.Engine, options object) {
 	t.Helper()
 	server := peerListen(t)
 	gateway := forwardTo(t, e, server.endpoint(), options)
-	server.head(t, gateway, upgrade("GET / HTTP/1.1")) // which the upstream refuses
+	refused := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
+	upstream, _ := server.request(t)
+	upstream.send(t, raw("HTTP/1.1 404 Not Found", "Content-Length: 0", "Connection: close"))
+	refused.answer(t)
 	client := peerDial(t, gateway, upgrade("GET /chat/a%2Fb?token=hunter2 HTTP/1.1", "Cookie: a=hunter2", offeredProtocol))
 	upstream, head := server.request(t)
-	expectLines(t, gateway, map[string]int{})
+	expectLines(t, gateway, map[string]int{}) // there is no session yet
 	upstream.send(t, head.switching("Sec-WebSocket-Protocol: superchat"))
 	if resp := client.answer(t); resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("status is %d, want 101", resp.StatusCode)
@@ -78,6 +81,7 @@ func tellsOpening(t *testing.T, e engine.Engine, options object) {
 	opened := gateway.Wait(t, openedMessage)
 	from := client.LocalAddr().String()
 	client.Close()
+	upstream.Close()
 	record := gateway.WaitRecord(t)
 	told := object{"upstream": server.endpoint(), "client": from, "path": "/chat/a%2Fb", "subprotocol": "superchat"}
 	for name, want := range told {
