@@ -34,12 +34,14 @@ func TestConfigNull(t *testing.T) {
 	checkMistakes(t, mistakes)
 }
 
-// TestConfigEmptyAccepts has options of which an empty value says that they are not in use.
+// TestConfigEmptyAccepts has options of which an empty value says that they are not in use. From a file of Traefik's an
+// empty section or list arrives as an empty string.
 func TestConfigEmptyAccepts(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		for name, config := range map[string]object{
 			"nothing":  {},
 			"headers":  {"upstreamEndpoint": configEndpoint, "headers": object{}},
+			"tls":      {"upstreamEndpoint": "wss://127.0.0.1:9", "tls": object{}},
 			"rules":    {"upstreamEndpoint": configEndpoint, "upstreamRules": []any{}},
 			"numbers":  {"upstreamEndpoint": configEndpoint, "maxConnections": "", "maxConnectionsPerClient": "", "messageRate": "", "messageBurst": ""},
 			"flags":    {"upstreamEndpoint": configEndpoint, "passHostHeader": ""},

@@ -123,21 +123,6 @@ func TestConfigLimits(t *testing.T) {
 	checkMistakes(t, mistakes)
 }
 
-// TestConfigNoNumber has values that are no number where there must be one.
-func TestConfigNoNumber(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		for key, values := range map[string][]any{
-			"messageRate": {"ten", "10/s"}, "messageBurst": {"ten", "2.5"}, "maxConnections": {"ten", "1.5"}, "maxConnectionsPerClient": {"ten", "1e3"},
-		} {
-			for _, value := range values {
-				t.Run(fmt.Sprint(key, " ", value), func(t *testing.T) {
-					checkMessage(t, e.Refuses(t, object{"messageRate": 10, key: value}), key)
-				})
-			}
-		}
-	})
-}
-
 // TestConfigAccepts has options that look like mistakes and are none.
 func TestConfigAccepts(t *testing.T) {
 	endpoint := object{"upstreamEndpoint": configEndpoint}

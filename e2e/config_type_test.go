@@ -94,6 +94,21 @@ func TestConfigPartType(t *testing.T) {
 	})
 }
 
+// TestConfigNoNumber has values that are no number where there must be one.
+func TestConfigNoNumber(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		for key, values := range map[string][]any{
+			"messageRate": {"ten", "10/s"}, "messageBurst": {"ten", "2.5"}, "maxConnections": {"ten", "1.5"}, "maxConnectionsPerClient": {"ten", "1e3"},
+		} {
+			for _, value := range values {
+				t.Run(fmt.Sprint(key, " ", value), func(t *testing.T) {
+					checkMessage(t, e.Refuses(t, object{"messageRate": 10, key: value}), key)
+				})
+			}
+		}
+	})
+}
+
 // secureWith is a forward to a wss:// endpoint with tls options of which one is a mistake.
 func secureWith(options object, keys ...string) mistake {
 	config := object{"upstreamEndpoint": "wss://127.0.0.1:9", "tls": options}
