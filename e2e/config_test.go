@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/wsfw/wsfw/e2e/engine"
@@ -14,67 +13,6 @@ import (
 
 // configEndpoint is a good one that is never dialled.
 const configEndpoint = "ws://127.0.0.1:9/ws"
-
-// mistake is a configuration that is refused, and the keys that its error names.
-type mistake struct {
-	name   string
-	config object
-	keys   []string
-}
-
-// mistaken is a good forward with one option that is not.
-func mistaken(key string, value any, more ...object) mistake {
-	m := mistake{name: key, config: object{"upstreamEndpoint": configEndpoint, key: value}, keys: []string{key}}
-	for _, options := range more {
-		maps.Copy(m.config, options)
-	}
-	return m
-}
-
-// named gives a mistake a name of its own.
-func (m mistake) named(name string) mistake {
-	m.name = name
-	return m
-}
-
-func (m mistake) check(t *testing.T, e engine.Engine) {
-	t.Run(m.name, func(t *testing.T) {
-		got := e.Refuses(t, m.config)
-		for _, key := range m.keys {
-			if !strings.Contains(got, key+":") {
-				t.Errorf("nothing about %s in: %s", key, got)
-			}
-		}
-	})
-}
-
-func checkMistakes(t *testing.T, mistakes []mistake) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		for _, m := range mistakes {
-			m.check(t, e)
-		}
-	})
-}
-
-func TestConfigUnknown(t *testing.T) {
-	mistakes := []mistake{
-		mistaken("upstreamEndpoints", configEndpoint),
-		mistaken("subprotocols", "chat"),
-		mistaken("TLS12", true),
-		{
-			name: "in tls", keys: []string{"tls.caFiles", "tls.verify"},
-			config: object{"upstreamEndpoint": "wss://127.0.0.1:9", "tls": object{"caFiles": "/ca.pem", "verify": false}},
-		},
-		{
-			name: "in a rule", keys: []string{"upstreamRules[1].values"},
-			config: object{"upstreamEndpoint": configEndpoint, "upstreamRules": []object{
-				{"header": "X-Tenant", "value": "one", "upstreamEndpoint": configEndpoint},
-				{"header": "X-Tenant", "values": "two", "upstreamEndpoint": configEndpoint},
-			}},
-		},
-	}
-	checkMistakes(t, mistakes)
-}
 
 func TestConfigDuration(t *testing.T) {
 	var mistakes []mistake
@@ -123,14 +61,7 @@ func TestConfigEndpoint(t *testing.T) {
 				got := e.Refuses(t, object{"upstreamEndpoint": badEndpoints[name], "upstreamRules": []object{
 					{"query": "a", "value": "b", "upstreamEndpoint": badEndpoints[name]},
 				}})
-				for _, key := range []string{"upstreamEndpoint:", "upstreamRules[0].upstreamEndpoint:"} {
-					if !strings.Contains("\n"+got, "\n"+key) {
-						t.Errorf("nothing about %s in: %s", key, got)
-					}
-				}
-				if strings.Contains(got, "hunter2") {
-					t.Errorf("the message shows a secret: %s", got)
-				}
+				checkMessage(t, got, "upstreamEndpoint", "upstreamRules[0].upstreamEndpoint")
 			})
 		}
 	})
@@ -148,9 +79,9 @@ func TestConfigTimers(t *testing.T) {
 		mistaken("pongTimeout", "10s").named("pongs without pings"),
 		mistaken("pingTarget", "client").named("a target without pings"),
 		mistaken("pingTarget", "server", object{"pingInterval": "10s"}),
-		mistaken("tunnel", true, object{"pingInterval": "10s"}).named("pings in a tunnel"),
-		mistaken("tunnel", true, object{"maxInactivity": "10s"}).named("inactivity of a tunnel"),
-		mistaken("tunnel", true, object{"maxLifetime": "10s"}).named("lifetime of a tunnel"),
+		inTunnel("pingInterval", "10s"),
+		inTunnel("maxInactivity", "10s"),
+		inTunnel("maxLifetime", "10s"),
 	})
 }
 
@@ -187,42 +118,26 @@ func TestConfigLimits(t *testing.T) {
 		each("clientHeader", object{"maxConnections": 10}, "X-User"),
 	)
 	for key, value := range map[string]any{"maxFrameSize": "64KiB", "maxMessageSize": "1MiB", "messageRate": 10, "validate": "utf8"} {
-		mistakes = append(mistakes, mistaken("tunnel", true, object{key: value}).named(key+" of a tunnel"))
+		mistakes = append(mistakes, inTunnel(key, value))
 	}
 	checkMistakes(t, mistakes)
-}
-
-// TestConfigNoNumber has values that are no number where there must be one.
-func TestConfigNoNumber(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		for key, values := range map[string][]any{
-			"messageRate": {"ten", "10/s"}, "messageBurst": {"ten", "2.5"}, "maxConnections": {"ten", "1.5"}, "maxConnectionsPerClient": {"ten", "1e3"},
-		} {
-			for _, value := range values {
-				t.Run(fmt.Sprint(key, " ", value), func(t *testing.T) {
-					// Where the value has to be a number, it is not the plugin that finds it is none.
-					if got := e.Refuses(t, object{"messageRate": 10, key: value}); !strings.Contains(strings.ToLower(got), strings.ToLower(key)) {
-						t.Errorf("nothing about %s in: %s", key, got)
-					}
-				})
-			}
-		}
-	})
 }
 
 // TestConfigAccepts has options that look like mistakes and are none.
 func TestConfigAccepts(t *testing.T) {
 	endpoint := object{"upstreamEndpoint": configEndpoint}
 	rows := map[string]struct{ use, options object }{
-		"a message smaller than a frame": {endpoint, object{"maxFrameSize": "1MiB", "maxMessageSize": "64KiB"}},
-		"sizes in bytes":                 {endpoint, object{"maxFrameSize": 65536, "maxMessageSize": "1048576"}},
-		"sizes in each unit":             {endpoint, object{"maxFrameSize": "64KiB", "maxMessageSize": "2GiB"}},
-		"limits that are off":            {endpoint, object{"maxFrameSize": 0, "maxMessageSize": "", "messageRate": 0, "maxConnections": 0, "maxConnectionsPerClient": 0}},
-		"off in a tunnel":                {endpoint, object{"tunnel": true, "maxFrameSize": "0", "maxMessageSize": "0", "messageRate": 0}},
-		"places in a tunnel":             {endpoint, object{"tunnel": true, "maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "X-User"}},
-		"a fraction of a message":        {endpoint, object{"messageRate": 0.25, "messageBurst": 1}},
-		"places where it only checks":    {nil, object{"maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "x-user"}},
-		"timeouts of an inline session":  {nil, object{"validate": "frames", "writeTimeout": "1s", "closeTimeout": "1s", "drainTimeout": "1s"}},
+		"a message larger than a frame": {endpoint, object{"maxFrameSize": "64KiB", "maxMessageSize": "1MiB"}},
+		"a message as large as a frame": {endpoint, object{"maxFrameSize": "1MiB", "maxMessageSize": "1024KiB"}},
+		"a frame without a message":     {endpoint, object{"maxFrameSize": "1MiB", "maxMessageSize": 0}},
+		"sizes in bytes":                {endpoint, object{"maxFrameSize": 65536, "maxMessageSize": "1048576"}},
+		"sizes in each unit":            {endpoint, object{"maxFrameSize": "64KiB", "maxMessageSize": "2GiB"}},
+		"limits that are off":           {endpoint, object{"maxFrameSize": 0, "maxMessageSize": "", "messageRate": 0, "maxConnections": 0, "maxConnectionsPerClient": 0}},
+		"off in a tunnel":               {endpoint, object{"tunnel": true, "maxFrameSize": "0", "maxMessageSize": "0", "messageRate": 0}},
+		"places in a tunnel":            {endpoint, object{"tunnel": true, "maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "X-User"}},
+		"a fraction of a message":       {endpoint, object{"messageRate": 0.25, "messageBurst": 1}},
+		"places where it only checks":   {nil, object{"maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "x-user"}},
+		"timeouts of an inline session": {nil, object{"validate": "frames", "writeTimeout": "1s", "closeTimeout": "1s", "drainTimeout": "1s"}},
 		"inline by each option": {nil, object{
 			"pingInterval": "10s", "pongTimeout": "5s", "pingTarget": "client", "maxInactivity": "10s", "maxLifetime": "1h", "maxFrameSize": "1KiB",
 			"maxMessageSize": "1KiB", "messageRate": 1, "messageBurst": 2, "validate": "utf8",
@@ -264,7 +179,7 @@ func TestConfigUpstream(t *testing.T) {
 		mistaken("upstreamPath", "prefix"),
 		mistaken("compression", "on"),
 		mistaken("validate", "strict"),
-		mistaken("tunnel", true, object{"validate": "frames"}),
+		inTunnel("validate", "frames"),
 		mistaken("tls", object{"serverName": "a"}).named("tls to ws"),
 		needy("upstreamPath", "append"),
 		needy("upstreamRules", []object{{"header": "X-A", "value": "a", "upstreamEndpoint": configEndpoint}}),
@@ -307,10 +222,7 @@ func TestConfigHeaders(t *testing.T) {
 			"transfer encoding":      {"Transfer-Encoding": "hunter2"},
 		} {
 			t.Run(name, func(t *testing.T) {
-				got := e.Refuses(t, object{"upstreamEndpoint": configEndpoint, "headers": header})
-				if !strings.Contains(got, "headers:") || strings.Contains(got, "hunter2") {
-					t.Errorf("the error names no headers or shows the value: %s", got)
-				}
+				checkMessage(t, e.Refuses(t, object{"upstreamEndpoint": configEndpoint, "headers": header}), "headers")
 			})
 		}
 	})
@@ -354,10 +266,10 @@ func TestConfigTLS(t *testing.T) {
 	}
 	add("no CA file", object{"caFile": string(dir) + "/absent.pem"}, "tls.caFile")
 	add("CA file of no certificate", object{"caFile": notPEM}, "tls.caFile")
-	add("key without certificate", object{"keyFile": keyFile}, "tls.keyFile")
-	add("certificate without key", object{"certFile": certFile}, "tls.keyFile")
-	add("no certificate file", object{"certFile": string(dir) + "/absent.pem", "keyFile": keyFile}, "tls.keyFile")
-	add("other's key", object{"certFile": certFile, "keyFile": otherKey}, "tls.keyFile")
+	add("key without certificate", object{"keyFile": keyFile}, "tls.certFile|tls.keyFile")
+	add("certificate without key", object{"certFile": certFile}, "tls.certFile|tls.keyFile")
+	add("no certificate file", object{"certFile": string(dir) + "/absent.pem", "keyFile": keyFile}, "tls.certFile|tls.keyFile")
+	add("other's key", object{"certFile": certFile, "keyFile": otherKey}, "tls.certFile|tls.keyFile")
 	for _, version := range []string{"1.1", "TLS 1.2", "13", "1.4"} {
 		add("version "+version, object{"minVersion": version}, "tls.minVersion")
 	}
@@ -379,7 +291,7 @@ func TestConfigTogether(t *testing.T) {
 		keys: []string{
 			"nonWebsockets", "nonWebSocket", "path", "allowedOrigins", "protocols", "compression", "upstreamEndpoint", "upstreamPath",
 			"connectTimeout", "upgradeTimeout", "writeTimeout", "closeTimeout", "maxFrameSize", "maxMessageSize", "maxConnections",
-			"maxConnectionsPerClient", "messageRate", "messageBurst", "clientHeader", "validate", "tunnel", "headers", "upstreamRules[0]",
+			"maxConnectionsPerClient", "messageRate", "messageBurst", "clientHeader", "validate", "headers", "upstreamRules[0]",
 			"upstreamRules[1].upstreamEndpoint", "upstreamRules[1].extra",
 		},
 	}
@@ -389,7 +301,7 @@ func TestConfigTogether(t *testing.T) {
 			"upstreamEndpoint": "wss://127.0.0.1:9",
 			"tls":              object{"minVersion": "1.0", "caFile": "/absent.pem", "certFile": "/absent.pem", "more": 1},
 		},
-		keys: []string{"tls.more", "tls.minVersion", "tls.caFile", "tls.certFile, tls.keyFile"},
+		keys: []string{"tls.more", "tls.minVersion", "tls.caFile", "tls.certFile|tls.keyFile"},
 	}
 	checkMistakes(t, []mistake{together, secure})
 }

@@ -112,12 +112,12 @@ func (j *joined) exceeds(t *testing.T, by string, row offence, code int, reason 
 	}
 }
 
-// TestMaxSizes has both limits at once, the one larger than the other, and one where messages are compressed: what counts
-// is what is on the wire.
+// TestMaxSizes has both limits at once, that of messages the larger one or the same, also where messages are compressed:
+// what counts is what is on the wire.
 func TestMaxSizes(t *testing.T) {
 	const text, next = wire.OpText, wire.OpContinuation
 	compressed := func(fin bool, size int) wire.Frame { f := sized(text, fin, size); f.RSV = wire.RSV1; return f }
-	both, strange := object{"maxFrameSize": 200, "maxMessageSize": 500}, object{"maxFrameSize": 500, "maxMessageSize": 200}
+	both, equal := object{"maxFrameSize": 200, "maxMessageSize": 500}, object{"maxFrameSize": 200, "maxMessageSize": 200}
 	rows := []struct {
 		offence
 		config object
@@ -126,8 +126,7 @@ func TestMaxSizes(t *testing.T) {
 		{offence{"frame", []wire.Frame{sized(text, true, 200)}, sized(text, true, 201)}, both, frameTooBig},
 		{offence{"fragment", []wire.Frame{sized(text, false, 200)}, sized(next, true, 201)}, both, frameTooBig},
 		{offence{"sum", []wire.Frame{sized(text, false, 200), sized(next, false, 200), sized(next, false, 100)}, sized(next, true, 1)}, both, messageTooBig},
-		{offence{"small sum", []wire.Frame{sized(text, true, 200), sized(text, false, 200)}, sized(next, true, 1)}, strange, messageTooBig},
-		{offence{"small message", nil, sized(text, true, 201)}, strange, messageTooBig},
+		{offence{"small sum", []wire.Frame{sized(text, true, 200), sized(text, false, 200)}, sized(next, true, 1)}, equal, messageTooBig},
 		{offence{"compressed frame", []wire.Frame{compressed(true, 200)}, compressed(true, 201)}, both, frameTooBig},
 		{offence{"compressed sum", []wire.Frame{compressed(false, 200), sized(next, false, 200), sized(next, false, 100)}, sized(next, true, 1)}, both, messageTooBig},
 	}

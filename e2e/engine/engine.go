@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -20,6 +21,9 @@ import (
 type Setup struct {
 	// Config holds the middleware's options as a user writes them in YAML.
 	Config map[string]any
+
+	// JSON has Config arrive as from Kubernetes: through JSON, in which every number is a float64. In-process engines only.
+	JSON bool
 
 	// Next is the URL (http://host:port) of the service behind the router.
 	Next string
@@ -241,7 +245,23 @@ func (s Setup) prepare(t testing.TB) Setup {
 		s.Host = loopback
 	}
 	s.Config = fromYAML(t, s.Config)
+	if s.JSON {
+		s.Config = fromJSON(t, s.Config)
+	}
 	return s
+}
+
+func fromJSON(t testing.TB, config map[string]any) map[string]any {
+	t.Helper()
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatalf("the configuration is no JSON: %v", err)
+	}
+	generic := map[string]any{}
+	if err := json.Unmarshal(text, &generic); err != nil {
+		t.Fatalf("the configuration is no JSON: %v", err)
+	}
+	return generic
 }
 
 func fromYAML(t testing.TB, config map[string]any) map[string]any {

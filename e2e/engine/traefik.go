@@ -69,6 +69,9 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	if s.Wrap != nil || s.Service != nil {
 		t.Fatal("Setup.Wrap, Setup.Service: no handler can be put before or behind the plugin in Traefik")
 	}
+	if s.JSON {
+		t.Fatal("Setup.JSON: Traefik reads a file, and hands every number over as a string")
+	}
 	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil) {
 		t.Fatal("Traefik has one access log and one set of plugins for all gateways; ask for Setup.Dedicated")
 	}
