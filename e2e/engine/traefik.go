@@ -69,8 +69,8 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	if s.Wrap != nil || s.Service != nil {
 		t.Fatal("Setup.Wrap, Setup.Service: no handler can be put before or behind the plugin in Traefik")
 	}
-	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil) {
-		t.Fatal("Traefik has one access log and one set of plugins for all gateways; ask for Setup.Dedicated")
+	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil || s.Traefik.Transport != nil) {
+		t.Fatal("Traefik has one static configuration for all gateways; ask for Setup.Dedicated")
 	}
 	f, process := e.file(t, s.prepare(t))
 	if err := f.apply(f.setup.Config); err != nil {
