@@ -113,4 +113,3 @@ func alarmed(handler http.Handler, panics chan<- any) http.Handler {
 		handler.ServeHTTP(rw, req)
 	})
 }
-
