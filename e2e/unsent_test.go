@@ -29,7 +29,7 @@ func TestUnsentBody(t *testing.T) {
 		name    string
 		request func(body string) string
 		status  int
-		header  []string // of which each is among the values of Connection, too
+		options []string // of Connection
 	}{
 		{"upgrade", func(body string) string { return upgrade(get, body) }, http.StatusBadRequest, []string{"close"}},
 		{"upgrade that expects to be told to go on", func(body string) string {
@@ -50,8 +50,7 @@ func TestUnsentBody(t *testing.T) {
 				for kind, body := range bodies {
 					t.Run(use+"/"+row.name+", "+kind, func(t *testing.T) {
 						client := peerDial(t, gateway, row.request(body))
-						checkConnectionOptions(t, client.refusalHead(t, row.status), row.header)
-						client.expectEnd(t)
+						checkConnectionOptions(t, client.refusalHead(t, row.status), row.options)
 					})
 				}
 			}

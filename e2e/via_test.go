@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -82,6 +83,7 @@ func TestViaLoop(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		for name, config := range options {
 			t.Run(name, func(t *testing.T) {
+				config := maps.Clone(config)
 				d := &doorman{}
 				auth := httptest.NewServer(d)
 				t.Cleanup(auth.Close)
