@@ -113,8 +113,7 @@ var (
 		"Sec-Websocket-Version": {"13"},
 	}
 
-	version13 = http.Header{"Sec-Websocket-Version": {"13"}}
-	allowGET  = http.Header{"Allow": {"GET"}}
+	allowGET = http.Header{"Allow": {"GET"}}
 )
 
 func TestUpgradeTokens(t *testing.T) {
@@ -156,7 +155,7 @@ func TestNonWebSocketPass(t *testing.T) {
 		{name: "http 1.0", request: raw("GET / HTTP/1.0"), status: 200},
 		{name: "other upgrade", request: upgrade("GET / HTTP/1.1", "Upgrade: h2c"), status: 200},
 		{name: "valid upgrade", request: upgrade("GET / HTTP/1.1"), status: 200},
-		{name: "upgrade of a wrong version", request: upgrade("GET / HTTP/1.1", "Sec-WebSocket-Version: 8"), status: 426, header: version13},
+		{name: "upgrade of a wrong version", request: upgrade("GET / HTTP/1.1", "Sec-WebSocket-Version: 8"), status: 426, header: upgradeRequired},
 		{name: "upgrade without a key", request: upgrade("GET / HTTP/1.1", "!Sec-WebSocket-Key"), status: 400},
 	}}})
 }
@@ -180,11 +179,11 @@ func TestVersion(t *testing.T) {
 		name:    "none",
 		request: upgrade("GET / HTTP/1.1", "!Sec-WebSocket-Version"),
 		status:  426,
-		header:  version13,
+		header:  upgradeRequired,
 	}}
 	for _, version := range []string{"0", "8", "12", "14", "130", "13.0", "thirteen"} {
 		request := upgrade("GET / HTTP/1.1", "Sec-WebSocket-Version: "+version)
-		rows = append(rows, row{name: version, request: request, status: 426, header: version13})
+		rows = append(rows, row{name: version, request: request, status: 426, header: upgradeRequired})
 	}
 	run(t, []table{{name: "check", rows: rows}})
 }

@@ -114,14 +114,14 @@ func (p *peerConn) expectEnd(t *testing.T) {
 	}
 }
 
-// readHead reads the head of a request.
+// readHead reads the head of a request or an answer.
 func (p *peerConn) readHead(t *testing.T) peerHead {
 	t.Helper()
 	var head peerHead
 	for {
 		line, err := p.in.ReadString('\n')
 		if err != nil {
-			t.Fatalf("reading the request at the upstream: %v", err)
+			t.Fatalf("reading a head: %v", err)
 		}
 		if line == "\r\n" {
 			return head
@@ -130,7 +130,7 @@ func (p *peerConn) readHead(t *testing.T) peerHead {
 	}
 }
 
-// peerHead is a request's head as it arrived, line by line.
+// peerHead is the head of a request or an answer as it arrived, line by line.
 type peerHead []string
 
 // target is the request target, verbatim.

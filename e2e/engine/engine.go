@@ -76,6 +76,10 @@ type Surroundings struct {
 	// TLS has clients of the router speak TLS.
 	TLS bool
 
+	// Transport is the transport section of the entry points, such as {keepAliveMaxRequests: 1}. It needs
+	// [Setup.Dedicated].
+	Transport map[string]any
+
 	// AccessLog asks for one, for [Gateway.AccessLog]. It needs [Setup.Dedicated].
 	AccessLog bool
 

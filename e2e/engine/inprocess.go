@@ -226,6 +226,14 @@ func (r *route) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	r.current.Load().(served).ServeHTTP(rw, req)
 }
 
+// protocols are those of Traefik's entry points without TLS: HTTP/1.1, and HTTP/2 for who begins with that.
+func protocols() *http.Protocols {
+	both := new(http.Protocols)
+	both.SetHTTP1(true)
+	both.SetUnencryptedHTTP2(true)
+	return both
+}
+
 // serve runs an HTTP server on a free port until the test ends; its Addr tells which.
 func serve(t testing.TB, handler http.Handler, s Setup) *http.Server {
 	t.Helper()
@@ -236,7 +244,7 @@ func serve(t testing.TB, handler http.Handler, s Setup) *http.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Addr: listener.Addr().String(), Handler: handler}
+	server := &http.Server{Addr: listener.Addr().String(), Handler: handler, Protocols: protocols()}
 	go func() { _ = server.Serve(listener) }() // which always fails: once the server is closed
 	t.Cleanup(func() { server.Close() })
 	return server

@@ -178,7 +178,11 @@ func (p *Process) static(api string, around Surroundings) object {
 	}
 	entryPoints := object{"traefik": object{"address": api}}
 	for _, ep := range p.free {
-		entryPoints[ep.name] = staticEntryPoint(ep.addr)
+		entryPoint := staticEntryPoint(ep.addr)
+		if around.Transport != nil {
+			entryPoint["transport"] = around.Transport
+		}
+		entryPoints[ep.name] = entryPoint
 	}
 	static := object{
 		"global":       object{"checkNewVersion": false, "sendAnonymousUsage": false},

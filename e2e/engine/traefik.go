@@ -72,8 +72,8 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	if s.JSON {
 		t.Fatal("Setup.JSON: Traefik reads a file, and hands every number over as a string")
 	}
-	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil) {
-		t.Fatal("Traefik has one access log and one set of plugins for all gateways; ask for Setup.Dedicated")
+	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil || s.Traefik.Transport != nil) {
+		t.Fatal("Traefik has one static configuration for all gateways; ask for Setup.Dedicated")
 	}
 	f, process := e.file(t, s.prepare(t))
 	if err := f.apply(f.setup.Config); err != nil {

@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/wsfw/wsfw/e2e/engine"
+)
+
+// processing is an informational answer.
+var processing = raw("HTTP/1.1 102 Processing")
+
+// TestInformational has a 101 come after many informational answers, as from servers that say all the time that they are
+// at work.
+func TestInformational(t *testing.T) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		gateway := forwardTo(t, e, server.endpoint(), nil)
+		for name, before := range map[string]string{
+			"nine":           strings.Repeat(processing, 9),
+			"fifty":          strings.Repeat(processing, 50),
+			"a hundred":      strings.Repeat(processing, 100),
+			"of other kinds": strings.Repeat(raw("HTTP/1.1 103 Early Hints", "Link: </a.css>")+processing+raw("HTTP/1.1 100 Continue"), 10),
+		} {
+			t.Run(name, func(t *testing.T) {
+				client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
+				upstream, head := server.request(t)
+				upstream.send(t, before+head.switching())
+				if resp := client.answerOf(t, e); resp.StatusCode != http.StatusSwitchingProtocols {
+					t.Fatalf("status is %d, want 101", resp.StatusCode)
+				}
+				checkEcho(t, client, upstream)
+			})
+		}
+	})
+}
+
+// TestInformationalTooMany is about more of them than a forward waits for, though a 101 comes in the end. Inline they are
+// for Traefik's proxy to count.
+func TestInformationalTooMany(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		gateway := forwardTo(t, e, server.endpoint(), nil)
+		for name, count := range map[string]int{"one too many": 101, "very many": 5000} {
+			t.Run(name, func(t *testing.T) {
+				client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
+				upstream, head := server.request(t)
+				go func() { _, _ = upstream.Write([]byte(strings.Repeat(processing, count) + head.switching())) }() // nobody need read it all
+				client.refusal(t, http.StatusBadGateway)
+				upstream.expectEnd(t)
+				checkComplaint(t, gateway, server.endpoint())
+			})
+		}
+		client, upstream := server.join(t, gateway)
+		checkEcho(t, client, upstream)
+	})
+}
+
+// TestImpossibleStatus is about status codes that no server may send, and net/http panics for where a handler does
+// (RFC 9110 section 15: from 100 on). They are an untrue answer: the client is told, and its place is free again.
+func TestImpossibleStatus(t *testing.T) {
+	statuses := []string{"000 Nothing", "000", "001 One", "099 Almost", "+12 More"}
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		panics := make(chan any, 1)
+		setup := engine.Setup{Config: object{"upstreamEndpoint": server.endpoint(), "maxConnections": 1}}
+		if e.Name() != "traefik" {
+			setup.Wrap = func(plugin http.Handler) http.Handler { return alarmed(plugin, panics) }
+		}
+		gateway := e.Start(t, setup)
+		for _, status := range statuses {
+			for kind, lines := range map[string][]string{"": {"Content-Length: 0"}, ", upgrading": {"Upgrade: websocket", "Connection: Upgrade"}} {
+				t.Run(status+kind, func(t *testing.T) {
+					client := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
+					upstream, _ := server.request(t)
+					upstream.send(t, raw(append([]string{"HTTP/1.1 " + status}, lines...)...))
+					client.badGateway(t, e)
+				})
+			}
+		}
+		select {
+		case value := <-panics:
+			t.Errorf("the server gets the panic %v", value)
+		default:
+		}
+		client, upstream := server.join(t, gateway)
+		checkEcho(t, client, upstream)
+	})
+}
+
+// badGateway wants a 502, behind informational answers where Traefik's proxy passes them on, and in order: a handler that
+// has panicked is answered for by nobody, and in Traefik by a 500.
+func (p *peerConn) badGateway(t *testing.T, e engine.Engine) {
+	t.Helper()
+	if resp := p.answerOf(t, e); resp.StatusCode != http.StatusBadGateway {
+		t.Errorf("status is %d, want 502", resp.StatusCode)
+	}
+}
+
+// alarmed tells of the first panic that a handler lets out, and passes all of them on.
+func alarmed(handler http.Handler, panics chan<- any) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		defer func() {
+			if value := recover(); value != nil {
+				select {
+				case panics <- value:
+				default:
+				}
+				panic(value)
+			}
+		}()
+		handler.ServeHTTP(rw, req)
+	})
+}
