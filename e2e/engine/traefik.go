@@ -69,8 +69,8 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	if s.Wrap != nil || s.Service != nil {
 		t.Fatal("Setup.Wrap, Setup.Service: no handler can be put before or behind the plugin in Traefik")
 	}
-	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil) {
-		t.Fatal("Traefik has one access log and one set of plugins for all gateways; ask for Setup.Dedicated")
+	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil || s.Traefik.Output != nil) {
+		t.Fatal("Traefik has one access log, one set of plugins and one output for all gateways; ask for Setup.Dedicated")
 	}
 	f, process := e.file(t, s.prepare(t))
 	if err := f.apply(f.setup.Config); err != nil {
@@ -262,7 +262,11 @@ func (f *dynamicFile) content(config map[string]any) object {
 	if service == nil {
 		service = object{"loadBalancer": object{"servers": []object{{"url": f.setup.Next}}}}
 	}
-	router := object{"rule": "PathPrefix(`/`)", "entryPoints": entryPoints, "middlewares": use, "service": name}
+	behind := name
+	if around.Internal != "" {
+		behind = around.Internal
+	}
+	router := object{"rule": "PathPrefix(`/`)", "entryPoints": entryPoints, "middlewares": use, "service": behind}
 	if around.TLS {
 		router["tls"] = object{}
 	}
