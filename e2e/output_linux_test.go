@@ -230,7 +230,7 @@ func TestOutputUnreadLargePaths(t *testing.T) {
 	eachTraefik(t, func(t *testing.T, e engine.Engine) {
 		out := openPipe(t)
 		h := newOutletHouse(t, e, out.writer, nil)
-		h.visits(t, 100) // which fill the pipe
+		h.visits(t, 20) // which fill the pipe
 		h.settles(t, 0)
 		before := liveHeap(t, h.gateway)
 		for range sessions {
