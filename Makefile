@@ -70,8 +70,10 @@ fuzz:
 		go test -run '^$$' -fuzz $$fuzzer -fuzztime $(FUZZTIME) -fuzzminimizetime 5s . || test ! -e testdata || exit 1; \
 	done
 
-## lint: golangci-lint over every module, and what the interpreter gets wrong
+## lint: golangci-lint over every module, what the interpreter gets wrong, and what does not fit into 32 bits
 lint: $(GOLANGCI) $(TRAPS)
+	GOARCH=386 go vet ./...
+	GOARCH=arm go vet .
 	$(TRAPS) .
 	$(GOLANGCI) run ./...
 	cd e2e && ../$(GOLANGCI) run ./...

@@ -153,6 +153,8 @@ func TestOversizeHeader(t *testing.T) {
 		{object{"maxFrameSize": 100}, nil, announced(wire.OpText, true, 5000)},
 		{object{"maxFrameSize": "16MiB"}, nil, announced(wire.OpBinary, true, 17<<20)},
 		{object{"maxMessageSize": "16MiB"}, nil, announced(wire.OpBinary, false, 1<<62)},
+		{object{"maxFrameSize": 100000}, nil, announced(wire.OpBinary, true, 1<<32+70000)}, // legal, cut to 32 bits
+		{object{"maxMessageSize": 100000}, nil, announced(wire.OpText, true, 1<<32+70000)},
 		{object{"maxMessageSize": "1GiB"}, []wire.Frame{sized(wire.OpText, false, 1)}, announced(wire.OpContinuation, true, 1<<30)},
 	}
 	eachUse(t, func(t *testing.T, e engine.Engine) {

@@ -86,6 +86,14 @@ type Surroundings struct {
 	// Plugins are the sources of further plugins, each one file, by package name. They need [Setup.Dedicated].
 	Plugins map[string]string
 
+	// Internal, where not empty, names one of Traefik's own services to take the place of [Setup.Next]'s, such as
+	// noop@internal.
+	Internal string
+
+	// Output, where not nil, is the process's standard output and error, which then leave no lines in the engine's log.
+	// The engine closes it once the process has it, so the gateway cannot be restarted. It needs [Setup.Dedicated].
+	Output *os.File
+
 	// NoProfiles leaves /debug/pprof out, for whose sake Traefik samples each time that a goroutine blocks. It needs
 	// [Setup.Dedicated].
 	NoProfiles bool
@@ -188,6 +196,11 @@ func (g *Gateway) Wait(t testing.TB, msg string) map[string]any {
 // Lines returns all that the gateway has written so far.
 func (g *Gateway) Lines() []map[string]any {
 	return g.log.Lines(g.Name)
+}
+
+// Text returns the same byte by byte.
+func (g *Gateway) Text() string {
+	return g.log.Text(g.Name)
 }
 
 var all = sync.OnceValue(func() []Engine {

@@ -16,6 +16,7 @@ import (
 type Log struct {
 	mu    sync.Mutex
 	lines []map[string]any
+	texts []string      // of the lines
 	grown chan struct{} // closed, and replaced, whenever a line is added
 }
 
@@ -39,9 +40,23 @@ func (l *Log) Lines(name string) []map[string]any {
 	return found
 }
 
-func (l *Log) add(line map[string]any) {
+// Text returns the same byte by byte.
+func (l *Log) Text(name string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var found strings.Builder
+	for i, line := range l.lines {
+		if writtenBy(line, name) {
+			found.WriteString(l.texts[i])
+		}
+	}
+	return found.String()
+}
+
+func (l *Log) add(text string, line map[string]any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.texts = append(l.texts, text)
 	l.lines = append(l.lines, line)
 	close(l.grown)
 	l.grown = make(chan struct{})
@@ -86,7 +101,7 @@ func collect(r io.Reader, log *Log, rest io.Writer) {
 	for {
 		text, err := in.ReadString('\n')
 		if line := pluginLine(text); line != nil {
-			log.add(line)
+			log.add(text, line)
 		} else {
 			_, _ = io.WriteString(rest, text)
 		}

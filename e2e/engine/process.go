@@ -30,7 +30,8 @@ type Process struct {
 	host   string // of all its addresses
 	dir    string // working directory
 	binary string
-	log    *Log // for the plugin's output; nil where that goes to a file
+	log    *Log     // for the plugin's output; nil where that goes to a file
+	output *os.File // of the setup
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once the process is gone and all its output read
 
@@ -69,7 +70,7 @@ func startProcess(binary, root string, s Setup, entryPoints int, log *Log) (*Pro
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{API: "http://" + addrs[0], host: s.Host, dir: dir, binary: binary, log: log}
+	p := &Process{API: "http://" + addrs[0], host: s.Host, dir: dir, binary: binary, log: log, output: s.Traefik.Output}
 	for i, addr := range addrs[1:] {
 		p.free = append(p.free, entryPoint{name: fmt.Sprintf("ep%d", i), addr: addr})
 	}
@@ -133,6 +134,9 @@ const outputFile = "output.log"
 // outlet is what a process writes its output to, and watch reads that until its end. What is not the plugin's is
 // Traefik's own log.
 func (p *Process) outlet() (w *os.File, watch func(), err error) {
+	if p.output != nil {
+		return p.output, func() {}, nil
+	}
 	if p.log == nil {
 		w, err = os.Create(filepath.Join(p.dir, outputFile))
 		return w, func() {}, err

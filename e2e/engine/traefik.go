@@ -72,8 +72,8 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	if s.JSON {
 		t.Fatal("Setup.JSON: Traefik reads a file, and hands every number over as a string")
 	}
-	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil || s.Traefik.Transport != nil) {
-		t.Fatal("Traefik has one static configuration for all gateways; ask for Setup.Dedicated")
+	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil || s.Traefik.Transport != nil || s.Traefik.Output != nil) {
+		t.Fatal("Traefik has one static configuration and one output for all gateways; ask for Setup.Dedicated")
 	}
 	f, process := e.file(t, s.prepare(t))
 	if err := f.apply(f.setup.Config); err != nil {
@@ -265,7 +265,11 @@ func (f *dynamicFile) content(config map[string]any) object {
 	if service == nil {
 		service = object{"loadBalancer": object{"servers": []object{{"url": f.setup.Next}}}}
 	}
-	router := object{"rule": "PathPrefix(`/`)", "entryPoints": entryPoints, "middlewares": use, "service": name}
+	behind := name
+	if around.Internal != "" {
+		behind = around.Internal
+	}
+	router := object{"rule": "PathPrefix(`/`)", "entryPoints": entryPoints, "middlewares": use, "service": behind}
 	if around.TLS {
 		router["tls"] = object{}
 	}

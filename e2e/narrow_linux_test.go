@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/wsfw/wsfw/e2e/engine"
+)
+
+// narrowTests are what is run with an int of 32 bits: what counts, measures, and takes lengths and times apart.
+var narrowTests = []string{
+	"TestMalformed", "TestBreach", "TestBreachUnjudged", "TestLargestLength", "TestMaxSizes", "TestMaxFrameSize", "TestMaxMessageSize",
+	"TestOversizeHeader", "TestOversizeOff", "TestOversizeUnjudged", "TestGoodText", "TestBadText", "TestBigText", "TestCloseHandshake",
+	"TestConversation", "TestTransparencyRandom", "TestPings", "TestPongTaken", "TestInactivity", "TestLifetime", "TestMessageRate",
+	"TestMessageRateExceeded", "TestPlaces", "TestConfigAccepts", "TestConfigLimitSpellings", "TestTunnel",
+}
+
+// TestNarrow builds this suite for a processor of 32 bits, as Traefik is built for some, and runs a part of it with the
+// plugin interpreted there. A processor for amd64 runs it as it is.
+func TestNarrow(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("this processor runs no program for 386, or the test is that program")
+	}
+	for _, e := range engine.All() {
+		if e.Name() == "interpreted" {
+			t.Run(e.Name(), runNarrow)
+		}
+	}
+}
+
+func runNarrow(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "e2e.test")
+	finishNarrow(t, exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, "."))
+	output := finishNarrow(t, exec.CommandContext(t.Context(), binary,
+		"-test.run=^("+strings.Join(narrowTests, "|")+")$", "-test.count=1", "-test.timeout=10m", "-test.v"))
+	for _, name := range narrowTests {
+		if !strings.Contains(output, "--- PASS: "+name+" ") {
+			t.Errorf("%s has not run", name)
+		}
+	}
+}
+
+// finishNarrow runs a command, for 386 and with the plugin interpreted, to its end, and returns its output.
+func finishNarrow(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	cmd.Env = append(os.Environ(), "GOARCH=386", "CGO_ENABLED=0", "WSFW_ENGINES=interpreted")
+	engine.DieWithParent(cmd)
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd.Args[0], err, output)
+	}
+	return string(output)
+}
