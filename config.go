@@ -117,7 +117,7 @@ func (o *options) path() []string {
 	if trimmed == "" && (value == "" || value[0] == '/') {
 		return nil
 	}
-	if strings.ContainsAny(value, pathPatterns) || strings.Contains(value, "/:") {
+	if strings.ContainsAny(value, pathPatterns) || strings.Contains(value, "/:") || strings.Contains(value, ".+") {
 		o.add("path", quoted(value), "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
 		return nil
 	}

@@ -43,9 +43,9 @@ const (
 // Sizes in bytes.
 const (
 	maskSize   = 4
-	maxControl = 125                // payload of a control frame; RFC 6455 section 5.5
-	maxFrame   = int(^uint(0) >> 2) // payload of any frame: half of what fits an int, so that sums do
-	maxLength  = 1<<63 - 1          // what RFC 6455 allows for that
+	maxControl = 125                  // payload of a control frame; RFC 6455 section 5.5
+	maxFrame   = int(^uint(0)>>2) + 1 // payload of any frame: half of what fits an int, so that sums do
+	maxLength  = 1<<63 - 1            // what RFC 6455 allows for that
 
 	unlimited int64 = 1<<63 - 1
 )

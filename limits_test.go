@@ -5,7 +5,7 @@ import (
 )
 
 func TestSizes(t *testing.T) {
-	cases := map[string]int{"": 0, "0": 0, "100": 100, "64KiB": 64 << 10, "1MiB": 1 << 20, "2GiB": 2 << 30}
+	cases := map[string]int{"": 0, "0": 0, "100": 100, "64KiB": 64 << 10, "1MiB": 1 << 20, "512MiB": 512 << 20}
 	for text, want := range cases {
 		m := &mistakes{}
 		o := newOptions(m, "", object{"maxFrameSize": text})

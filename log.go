@@ -1,6 +1,7 @@
 package wsfw
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Lines go to standard output, one JSON object each: raw, for what goes through fmt or log reaches Traefik's log only at
@@ -85,20 +87,12 @@ func timestamp(at time.Time) string {
 // maxText is how much of a text that comes from outside a line shows, in bytes.
 const maxText = 1 << 10
 
-var controlCharacter = regexp.MustCompile(`[\x00-\x1f\x7f-\x{9f}]`)
-
-// printable is a text from outside as a line shows it: not long, and with control characters escaped, which a terminal
-// would obey.
+// printable is a text from outside as a line shows it: not long.
 func printable(text string) string {
-	if len(text) <= maxText && strings.IndexFunc(text, unicode.IsControl) < 0 {
+	if len(text) <= maxText {
 		return text
 	}
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "…"
-	}
-	return controlCharacter.ReplaceAllStringFunc(text, func(c string) string {
-		return fmt.Sprintf("\\u%04x", []rune(c)[0])
-	})
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
 
 // The queue's bounds.
@@ -140,7 +134,19 @@ func logLine(entry any) {
 	if err != nil {
 		return // no entry has a value that JSON cannot have
 	}
+	if bytes.IndexFunc(text, unicode.IsControl) >= 0 {
+		text = controlCharacter.ReplaceAllFunc(text, escaped)
+	}
 	enqueue(output, text)
+}
+
+// controlCharacter is one of those that JSON leaves as they are, and that a terminal obeys.
+var controlCharacter = regexp.MustCompile(`[\x7f-\x{9f}]`)
+
+// escaped is a control character as JSON escapes others.
+func escaped(character []byte) []byte {
+	r, _ := utf8.DecodeRune(character)
+	return []byte(fmt.Sprintf(`\u%04x`, r))
 }
 
 // enqueue queues a JSON object, or counts it where there is no room.

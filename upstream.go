@@ -323,7 +323,32 @@ func dial(ctx context.Context, to *upstream, e *endpoint) (net.Conn, error) {
 	if e.secure {
 		return dialSecure(ctx, to, e)
 	}
-	return to.dialer.DialContext(ctx, "tcp", e.address)
+	return dialTCP(ctx, to.dialer, e.address)
+}
+
+// undivided is the shortest connectTimeout that net.Dialer divides between two addresses of a name, for it gives each 2 s.
+const undivided = 4 * time.Second
+
+// dialTCP dials an address. Where the timeout is too short for net.Dialer to divide it among the addresses of a name, this
+// does: a first address that is dead must not use up the time of the others.
+func dialTCP(ctx context.Context, dialer *net.Dialer, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || dialer.Timeout <= 0 || dialer.Timeout >= undivided || net.ParseIP(host) != nil {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	bounded, cancel := context.WithTimeout(ctx, dialer.Timeout)
+	defer cancel()
+	deadline := time.Now().Add(dialer.Timeout)
+	addresses, failed := net.DefaultResolver.LookupHost(bounded, host)
+	for i, ip := range addresses {
+		share := &net.Dialer{Timeout: time.Until(deadline) / time.Duration(len(addresses)-i)}
+		conn, err := share.DialContext(bounded, "tcp", net.JoinHostPort(ip, port))
+		if err == nil {
+			return conn, nil
+		}
+		failed = err
+	}
+	return nil, failed
 }
 
 // exchange sends the upstream a request, and reads its answer through limited: within upgradeTimeout, and for as long as the
@@ -355,7 +380,7 @@ func dialSecure(ctx context.Context, to *upstream, e *endpoint) (net.Conn, error
 		defer cancel()
 		ctx = bounded
 	}
-	conn, err := to.dialer.DialContext(ctx, "tcp", e.address)
+	conn, err := dialTCP(ctx, to.dialer, e.address)
 	if err != nil {
 		return nil, err
 	}

@@ -83,14 +83,18 @@ var untrueAnswers = []untrueAnswer{
 func TestUntrueAnswer(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
-		gateway := forwardTo(t, e, server.endpoint(), nil)
 		for _, row := range untrueAnswers {
-			switch {
-			case !isInline(e) || row.inline == gatewayJudges:
-				t.Run(row.name, func(t *testing.T) { row.check(t, gateway, server) })
-			case row.inline == proxyJudges:
-				t.Run(row.name, func(t *testing.T) { row.checkProxy(t, gateway, server) })
+			if isInline(e) && row.inline == nobodyJudges {
+				continue
 			}
+			t.Run(row.name, func(t *testing.T) {
+				gateway := forwardTo(t, e, server.endpoint(), nil) // its own, for the log has so many lines a second
+				if isInline(e) && row.inline == proxyJudges {
+					row.checkProxy(t, gateway, server)
+				} else {
+					row.check(t, gateway, server)
+				}
+			})
 		}
 	})
 }

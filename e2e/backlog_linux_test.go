@@ -49,3 +49,33 @@ func fullAddr(t *testing.T) string {
 		t.Cleanup(func() { conn.Close() })
 	}
 }
+
+// TestUpstreamOfSeveralAddresses is about a name whose first address takes no connection: the second has its share of
+// connectTimeout, however short that is.
+func TestUpstreamOfSeveralAddresses(t *testing.T) {
+	onOwnMachine(t, func(t *testing.T) {
+		_, port, err := net.SplitHostPort(fullAddr(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := net.Listen("tcp", net.JoinHostPort("127.0.0.2", port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		upstream := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusNoContent) })}
+		go func() { _ = upstream.Serve(second) }() // which fails when it is closed
+		t.Cleanup(func() { upstream.Close() })
+		addHosts(t, "127.0.0.1 several.test\n127.0.0.2 several.test\n")
+		for _, e := range engine.All() {
+			for _, timeout := range []string{"1s", "2s", "5s"} {
+				t.Run(e.Name()+"/"+timeout, func(t *testing.T) {
+					gateway := forwardTo(t, e, "ws://several.test:"+port, object{"connectTimeout": timeout})
+					resp, _ := exchange(t, gateway.Addr, upgrade("GET / HTTP/1.1"))
+					if resp.StatusCode != http.StatusNoContent {
+						t.Errorf("status is %d, want the second address's 204", resp.StatusCode)
+					}
+				})
+			}
+		}
+	})
+}

@@ -51,7 +51,11 @@ func TestConfigType(t *testing.T) {
 	mistakes = append(mistakes, typed("tls", object{"upstreamEndpoint": "wss://127.0.0.1:9"}, "yes", list, true)...)
 	// Traefik takes no file with these.
 	for _, key := range []string{"upstreamEndpoint", "protocols", "allowedOrigins", "upstreamRules", "pingInterval"} {
-		mistakes = append(mistakes, mistaken(key, nested).named(key+" in a list of lists").exceptOn("traefik"))
+		m := mistaken(key, nested).named(key + " in a list of lists").exceptOn("traefik")
+		if key == "upstreamRules" {
+			m.keys = []string{key + "[0]"}
+		}
+		mistakes = append(mistakes, m)
 	}
 	for i, m := range mistakes {
 		mistakes[i] = m.beside("path", "socket")

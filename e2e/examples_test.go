@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/wsfw/wsfw/e2e/engine"
@@ -64,13 +65,29 @@ func loadAll(t *testing.T, e engine.Engine, docs []document) {
 		for name, options := range doc.options(t) {
 			loaded++
 			t.Run(name, func(t *testing.T) {
-				e.Start(t, engine.Setup{Config: placed(t, options), Next: recorder(t)})
+				e.Start(t, engine.Setup{Config: placed(t, resolved(options)), Next: recorder(t)})
 			})
 		}
 	}
 	if loaded == 0 {
 		t.Error("there is no middleware")
 	}
+}
+
+// resolved is options with the secrets that their headers refer to, as Traefik's provider for Kubernetes resolves them.
+func resolved(options plugin) plugin {
+	headers, ok := options["headers"].(plugin)
+	if !ok {
+		return options
+	}
+	headers, options = maps.Clone(headers), maps.Clone(options)
+	options["headers"] = headers
+	for name, value := range headers {
+		if text, ok := value.(string); ok && strings.HasPrefix(text, "urn:k8s:secret:") {
+			headers[name] = "secret"
+		}
+	}
+	return options
 }
 
 // placed is options with the files that they name in a place of the test's.

@@ -184,7 +184,7 @@ func panicReaching(t *testing.T, e engine.Engine, setup engine.Setup, joins bool
 func TestNoHijack(t *testing.T) {
 	handlers := map[string]http.HandlerFunc{
 		"nothing":      func(http.ResponseWriter, *http.Request) {},
-		"status":       func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusTeapot) },
+		"status":       func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusConflict) },
 		"body":         func(rw http.ResponseWriter, _ *http.Request) { _ = writeAll(rw, "<p>", "Hello", "</p>") },
 		"error":        func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "No.", http.StatusForbidden) },
 		"status twice": func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(403); rw.WriteHeader(200) },

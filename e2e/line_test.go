@@ -16,8 +16,8 @@ const (
 	// longestLine is the length, in bytes, that no line of the log reaches.
 	longestLine = 16 << 10
 
-	// controls are control characters of every range that has any, which a terminal may take for commands.
-	controls = "\a \x1b[31m \x7f \u0080 \u009b31m \u009f"
+	// controlCharacters has control characters of every range that has any, which a terminal may take for commands.
+	controlCharacters = "\a \x1b[31m \x7f \u0080 \u009b31m \u009f"
 )
 
 // TestLineLength wants the path in a record cut where it is very long: at its end, between two characters.
@@ -84,13 +84,13 @@ func TestLineControls(t *testing.T) {
 			t.Run("reason of "+by, func(t *testing.T) {
 				j := g.join(t)
 				near, far := j.from(by)
-				bye := wire.Close(4000, controls)
+				bye := wire.Close(4000, controlCharacters)
 				send(t, near, bye)
 				expect(t, far, near.Encode(bye))
 				send(t, far, bye)
 				expect(t, near, far.Encode(bye))
 				expectEnd(t, near)
-				j.expectOutcome(t, by, 4000, controls)
+				j.expectOutcome(t, by, 4000, controlCharacters)
 				checkControls(t, g.gateway)
 			})
 		}
@@ -115,7 +115,7 @@ func TestLineControls(t *testing.T) {
 // TestLineControlsOfRewrittenPath has a middleware before the plugin put control characters into the path, which the
 // server would have let no client do.
 func TestLineControlsOfRewrittenPath(t *testing.T) {
-	path := "/" + strings.ReplaceAll(controls, " ", "")
+	path := "/" + strings.ReplaceAll(controlCharacters, " ", "")
 	rewrite := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 			req.URL.Path, req.URL.RawPath = path, path

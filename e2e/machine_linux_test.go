@@ -56,12 +56,18 @@ func named(t *testing.T, hosts ...string) {
 	for i, host := range hosts {
 		fmt.Fprintf(&lines, "127.0.1.%d %s\n", i+1, host)
 	}
+	addHosts(t, lines.String())
+}
+
+// addHosts adds lines to the machine's own /etc/hosts.
+func addHosts(t *testing.T, lines string) {
+	t.Helper()
 	file, err := os.OpenFile("/etc/hosts", os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := file.WriteString(lines.String()); err != nil {
+	if _, err := file.WriteString(lines); err != nil {
 		t.Fatal(err)
 	}
 }
