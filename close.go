@@ -25,12 +25,36 @@ const maxCloseReason = maxControl - 2
 
 // walkClose ends the walk before a complete close frame, judged by RFC 6455 section 7.4.
 func walkClose(t *track, frame []byte) {
+	t.said = statusOf(frame)
 	if t.judged {
-		t.fault = judgeClose(controlPayload(frame))
+		t.fault = t.said.fault
 	}
 	if t.fault == nil {
 		t.closing = append([]byte(nil), frame...)
 	}
+}
+
+// status is what a close frame says: code and reason, and what is wrong with them.
+type status struct {
+	code   int
+	reason string
+	fault  *fault
+}
+
+// usualStatus is what almost all close frames say, by their payload.
+var usualStatus = map[string]*status{
+	"": {code: closeNoStatus}, "\x03\xe8": {code: closeNormal}, "\x03\xe9": {code: closeGoingAway},
+}
+
+// statusOf is what a complete close frame says.
+func statusOf(frame []byte) *status {
+	payload := controlPayload(frame)
+	known := usualStatus[string(payload)]
+	if known != nil {
+		return known
+	}
+	code, reason := closeStatus(payload)
+	return &status{code: code, reason: reason, fault: judgeClose(payload)}
 }
 
 // judgeClose is the fault of a close frame's payload, unmasked, or nil.
@@ -59,10 +83,9 @@ func mayBeSent(code int) bool {
 	return code >= closeNormal && code <= closeBadGateway
 }
 
-// closeStatus is the code and reason in a complete close frame, closeNoStatus
-// where it has none (RFC 6455 section 7.1.5).
-func closeStatus(frame []byte) (code int, reason string) {
-	payload := controlPayload(frame)
+// closeStatus is the code and reason in the payload of a close frame, closeNoStatus where it has none (RFC 6455 section
+// 7.1.5).
+func closeStatus(payload []byte) (code int, reason string) {
 	if len(payload) < 2 {
 		return closeNoStatus, ""
 	}

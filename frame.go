@@ -113,9 +113,10 @@ type track struct {
 
 	token uint64 // begins the payload of our own pings to the source; 0 where there are none
 
-	closing []byte // the close frame that ended the walk, which has yet to be passed on
-	pong    []byte // the payload of the pong to a ping of ours that ended the walk, which is not passed on
-	fault   *fault // the breach that ended the walk
+	closing []byte  // the close frame that ended the walk, which has yet to be passed on
+	said    *status // and what it says
+	pong    []byte  // the payload of the pong to a ping of ours that ended the walk, which is not passed on
+	fault   *fault  // the breach that ended the walk
 }
 
 // newTrack starts a track at a frame boundary, between two messages.

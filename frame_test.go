@@ -158,7 +158,7 @@ func TestWalkEndsAtClose(t *testing.T) {
 	if pass := walk(track, join(hello, closeBye, hello)); pass != len(hello) || !bytes.Equal(track.closing, closeBye) {
 		t.Errorf("passed %d bytes, closing %x", pass, track.closing)
 	}
-	if code, reason := closeStatus(track.closing); code != 1000 || reason != "bye" {
+	if code, reason := saidIn(track.closing); code != 1000 || reason != "bye" {
 		t.Errorf("close status %d %q", code, reason)
 	}
 }
@@ -169,7 +169,7 @@ func TestWalkEndsAtCloseInLongForm(t *testing.T) {
 	if pass := walk(track, join(long, hello)); pass != 0 || !bytes.Equal(track.closing, long) {
 		t.Fatalf("passed %d bytes, closing %x", pass, track.closing)
 	}
-	if code, reason := closeStatus(track.closing); code != 1001 || reason != "x" {
+	if code, reason := saidIn(track.closing); code != 1001 || reason != "x" {
 		t.Errorf("close status %d %q", code, reason)
 	}
 }
@@ -195,17 +195,17 @@ func TestCloseFrame(t *testing.T) {
 	if got := closeFrame(1000, "bye", false); !bytes.Equal(got, closeBye) {
 		t.Errorf("closeFrame = %x, want %x", got, closeBye)
 	}
-	if code, _ := closeStatus(closeEmpty); code != closeNoStatus {
+	if code, _ := saidIn(closeEmpty); code != closeNoStatus {
 		t.Errorf("status of an empty close frame is %d", code)
 	}
 	upstream := closeFrame(1001, "gone", true)
-	if code, reason := closeStatus(upstream); upstream[1] != maskBit|6 || code != 1001 || reason != "gone" {
+	if code, reason := saidIn(upstream); upstream[1] != maskBit|6 || code != 1001 || reason != "gone" {
 		t.Errorf("masked close frame %x reads %d %q", upstream, code, reason)
 	}
 	if again := closeFrame(1001, "gone", true); bytes.Equal(again[2:6], upstream[2:6]) {
 		t.Error("two frames have the same masking key")
 	}
-	_, reason := closeStatus(closeFrame(1001, strings.Repeat("ä", 100), false))
+	_, reason := saidIn(closeFrame(1001, strings.Repeat("ä", 100), false))
 	if len(reason) > maxCloseReason || !utf8.ValidString(reason) || len(reason) < maxCloseReason-1 {
 		t.Errorf("a long reason is cut to %d bytes: %q", len(reason), reason)
 	}
@@ -429,7 +429,7 @@ func FuzzCloseFrame(f *testing.F) {
 			t.Skip("reasons of ours are UTF-8")
 		}
 		b := closeFrame(int(code), reason, mask)
-		gotCode, gotReason := closeStatus(b)
+		gotCode, gotReason := saidIn(b)
 		if gotCode != int(code) || !strings.HasPrefix(reason, gotReason) || len(reason) <= maxCloseReason && gotReason != reason {
 			t.Errorf("%d %q reads %d %q", code, reason, gotCode, gotReason)
 		}
@@ -439,4 +439,10 @@ func FuzzCloseFrame(f *testing.F) {
 			t.Errorf("legal %v, closing %x, fault %v", legal, track.closing, track.fault)
 		}
 	})
+}
+
+// saidIn is the code and reason in a close frame.
+func saidIn(frame []byte) (code int, reason string) {
+	said := statusOf(frame)
+	return said.code, said.reason
 }

@@ -313,13 +313,13 @@ func finishAnswer(t *takeover) {
 // joinNext hands next's answer to the client, and joins the connections, unless that is no session.
 func joinNext(u *upgrade, t *takeover, req *http.Request) {
 	head := new(bytes.Buffer)
-	source := io.LimitReader(t.service.reads, maxAnswerHeader)
+	limited := &io.LimitedReader{R: t.service.reads, N: maxAnswerHeader}
 	if t.head != nil {
-		source = after(t.head, source)
+		limited.R = after(t.head, t.service.reads)
 	}
-	reader := bufio.NewReaderSize(io.TeeReader(source, head), hijackWriter)
+	reader := bufio.NewReaderSize(limited, hijackWriter)
 	//nolint:bodyclose // the body is read from the connection, which is closed
-	answer, err := readAnswer(reader)
+	answer, err := readAnswer(reader, limited, head)
 	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
 		passNext(t, head)
 		return

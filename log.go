@@ -173,19 +173,36 @@ func enqueue(q *lineQueue, object []byte) {
 	}
 }
 
-// writeLines writes what is queued, until there is nothing more.
+// lingering is how long the goroutine stays for more lines: many sessions end in that time where many end at all.
+const lingering = 10 * time.Millisecond
+
+// writeLines writes what is queued, until nothing more comes.
 func writeLines(q *lineQueue) {
 	defer stopWriting(q)
+	lingered := false
 	for {
-		line := nextLine(q)
-		if line == nil {
-			return
+		q.mu.Lock()
+		if len(q.lines) == 0 {
+			releaseFlushes(q)
+			q.writing = !lingered
+			q.mu.Unlock()
+			if lingered {
+				return
+			}
+			time.Sleep(lingering)
+			lingered = true
+			continue
 		}
+		lingered = false
+		line := q.lines[0]
+		q.mu.Unlock()
 		if q.out == nil {
 			q.out = openOutput()
 		}
 		_, err := q.out.Write(line.text) // one write, so that lines do not mix with Traefik's own
 		q.mu.Lock()
+		q.lines = q.lines[1:]
+		q.bytes -= len(line.text)
 		q.stuck = false
 		if err != nil {
 			q.untold += line.told + 1
@@ -195,23 +212,13 @@ func writeLines(q *lineQueue) {
 	}
 }
 
-// nextLine takes the oldest line. With the last one the goroutine is no longer needed, and nil is returned.
-func nextLine(q *lineQueue) *queuedLine {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.lines) == 0 {
-		q.writing = false
-		for i := 0; i < len(q.flushes); i++ { // the interpreter takes a range over channels for one over numbers
-			flushed := q.flushes[i]
-			flushed <- true
-		}
-		q.flushes = nil
-		return nil
+// releaseFlushes tells those who wait that nothing is queued any more. Needs q.mu.
+func releaseFlushes(q *lineQueue) {
+	for i := 0; i < len(q.flushes); i++ { // the interpreter takes a range over channels for one over numbers
+		flushed := q.flushes[i]
+		flushed <- true
 	}
-	line := q.lines[0]
-	q.lines = q.lines[1:]
-	q.bytes -= len(line.text)
-	return line
+	q.flushes = nil
 }
 
 // stopWriting, deferred, lets the next line have a goroutine of its own after a panic in this one.
@@ -264,7 +271,7 @@ func stdoutDescriptor() uintptr {
 // waited in vain and nothing has been written since: whoever does not read the log delays nobody twice.
 func flushLines(q *lineQueue, limit time.Duration) {
 	q.mu.Lock()
-	if !q.writing || q.stuck {
+	if len(q.lines) == 0 || q.stuck {
 		q.mu.Unlock()
 		return
 	}

@@ -32,13 +32,9 @@ func deflateOffer(extension string) *offer {
 	return o
 }
 
-// checkOffer is the client's offer, cut to what the settings allow; nil where there were subprotocols in it and none is
-// left.
-func (s *settings) checkOffer(header http.Header) *offer {
+// offerOf is the client's offer, cut to what the settings allow; nil where there were subprotocols in it and none is left.
+func (s *settings) offerOf(header http.Header) *offer {
 	protocols, extensions := header[protocolHeader], header[extensionsHeader]
-	if protocols == nil && extensions == nil {
-		return noOffer
-	}
 	if protocols == nil && !s.noCompression {
 		usual := compression[strings.Join(extensions, ",")]
 		if usual != nil {

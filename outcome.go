@@ -19,9 +19,8 @@ type outcome struct {
 // concluded first, for the answer may come before the write returns. Where a close frame
 // of ours is meant for the destination, the source has answered that which it was sent.
 func passClose(s *session, f *flow) {
-	frame := f.track.closing
-	code, reason := closeStatus(frame)
-	farewell := takeClose(s, f, code, reason)
+	frame, said := f.track.closing, f.track.said
+	farewell := takeClose(s, f, said.code, said.reason)
 	if farewell != nil {
 		mark(s, &f.from.closeReceived)
 		s.sendClose(f.to, farewell)
@@ -35,6 +34,48 @@ func passClose(s *session, f *flow) {
 	f.track.frames++
 	f.bytes += int64(len(frame))
 	mark(s, &f.from.closeReceived, &f.to.closeSent)
+}
+
+// passUsualClose is passClose, and what follows it, for the end that almost all sessions have: a close frame that comes by
+// itself goes on to a side that nothing else is to be sent, and is answered, or is the answer. It takes the fewest steps,
+// for an interpreted session's end costs as much as its beginning. It is false where there is more to it.
+func passUsualClose(s *session, f *flow) bool {
+	x, to, t := f.from, f.to, f.track
+	s.mu.Lock()
+	if t.fault != nil || to.farewell != nil || to.closeSent || x.lost || to.lost || s.waits || s.over {
+		s.mu.Unlock()
+		return false
+	}
+	x.pinged = 0
+	x.pongBy = forever
+	if s.outcome.endedBy == "" {
+		said := t.said
+		s.outcome = outcome{endedBy: x.name, code: said.code, reason: said.reason}
+	}
+	setClosing(s)
+	if s.writeTimeout > 0 {
+		_ = to.conn.SetWriteDeadline(time.Now().Add(s.writeTimeout))
+	}
+	s.mu.Unlock()
+	_, err := to.conn.Write(t.closing)
+	if err != nil {
+		s.unwritable(f, err)
+		hearOut(s, f)
+		return true
+	}
+	t.frames++
+	f.bytes += int64(f.held)
+	s.mu.Lock()
+	x.closeReceived = true
+	to.closeSent = true
+	answered := x.closeSent
+	s.mu.Unlock()
+	if answered {
+		cut(s)
+	} else {
+		hearOut(s, f)
+	}
+	return true
 }
 
 // takeClose starts the session's end by the close frame of f's source. Where one of ours is meant for
@@ -82,8 +123,8 @@ func (s *session) farewellTo(x *side) []byte {
 // that has gone is left to its own pump, which will learn why.
 func (s *session) unwritable(f *flow, cause error) {
 	if f.track.closing != nil {
-		code, reason := closeStatus(f.track.closing)
-		conclude(s, f.from.name, code, reason)
+		said := f.track.said
+		conclude(s, f.from.name, said.code, said.reason)
 		mark(s, &f.from.closeReceived)
 	}
 	startClosing(s)
@@ -96,7 +137,8 @@ func (s *session) unwritable(f *flow, cause error) {
 }
 
 // endOfStream follows up the end of f's source and is the last act of its pump. A client that goes
-// without a close frame has vanished: the upstream sees its connection close, as it would without wsfw.
+// without a close frame has vanished: the upstream sees its connection close, as it would without wsfw. So does a client
+// that has sent its close frame, and whose upstream goes without an answer.
 func endOfStream(s *session, f *flow) {
 	s.mu.Lock()
 	if s.over {
@@ -104,11 +146,12 @@ func endOfStream(s *session, f *flow) {
 		return // both connections are being closed: there is nothing left to do
 	}
 	vanished := f.to.farewell == nil && !f.to.closeSent && !f.from.closeReceived
+	unheard := f.from.name == clientSide || f.to.closeReceived // nobody is left to be told
 	if vanished && s.outcome.endedBy == "" {
 		s.outcome = outcome{endedBy: f.from.name, code: closeAbnormal, reason: "connection lost"}
 	}
 	s.mu.Unlock()
-	if vanished && f.from.name == clientSide {
+	if vanished && unheard {
 		cut(s)
 	} else {
 		followUp(s, f, vanished)

@@ -52,23 +52,38 @@ func giveBack(u *upgrade) {
 
 // takePlace has a session count, unless there are too many.
 func takePlace(u *upgrade, l *limits) *refusal {
-	name, guest := u.middleware.name, clientOf(u, l)
+	name, guest := u.middleware.name, u.ip
+	if guest == "" || l.maxPerClient > 0 {
+		guest = clientOf(u, l)
+	}
 	occupiedMu.Lock()
-	defer occupiedMu.Unlock()
 	p := occupied[name]
 	if p == nil {
 		p = newPlaces(name)
 	}
+	if l.bounded {
+		refused := full(p, l, guest)
+		if refused != nil {
+			occupiedMu.Unlock()
+			return refused
+		}
+	}
+	p.all++
+	p.byClient[guest]++
+	occupiedMu.Unlock()
+	u.places = p
+	u.guest = guest
+	return nil
+}
+
+// full is why there is no place for a guest, or nil. Needs occupiedMu.
+func full(p *places, l *limits, guest string) *refusal {
 	if l.maxConnections > 0 && p.all >= l.maxConnections {
 		return refuseCrowd
 	}
 	if l.maxPerClient > 0 && p.byClient[guest] >= l.maxPerClient {
 		return refuseClient
 	}
-	p.all++
-	p.byClient[guest]++
-	u.places = p
-	u.guest = guest
 	return nil
 }
 

@@ -56,6 +56,10 @@ func hear(s *session, f *flow, n int, err error) bool {
 		f.pen.Lock()
 	}
 	if isClose(f, n) {
+		if passUsualClose(s, f) {
+			restore(f)
+			return false
+		}
 		if s.writeTimeout > 0 {
 			rouse(s, f) // for the deadline of the write
 		}

@@ -351,7 +351,7 @@ func oneClose(b []byte, mask bool) bool {
 	if !complete || len(b) != size+int(length) {
 		return false
 	}
-	code, _ := closeStatus(b)
+	code, _ := saidIn(b)
 	return code == closeGoingAway || code == closeProtocol || code == closeInvalidData || code == closeBadGateway
 }
 

@@ -202,7 +202,7 @@ func TestLifetimeComes(t *testing.T) {
 		t.Errorf("outcome %+v, want %+v", s.outcome, want)
 	}
 	for _, f := range s.flows {
-		if code, reason := closeStatus(look(s, f)); code != closeGoingAway || reason != "session lifetime reached" {
+		if code, reason := saidIn(look(s, f)); code != closeGoingAway || reason != "session lifetime reached" {
 			t.Errorf("the %s is to get %d %q", f.to.name, code, reason)
 		}
 	}
@@ -217,7 +217,7 @@ func TestDismissedOnce(t *testing.T) {
 	if s.outcome.code != closeRestart {
 		t.Errorf("outcome %+v", s.outcome)
 	}
-	if code, _ := closeStatus(s.toUpstream.from.farewell); code != closeRestart {
+	if code, _ := saidIn(s.toUpstream.from.farewell); code != closeRestart {
 		t.Errorf("the client is to get %d", code)
 	}
 	s.timer.Stop()

@@ -65,7 +65,7 @@ var (
 // answerRefusal answers a client with a refusal, as plain text.
 func answerRefusal(rw http.ResponseWriter, req *http.Request, r *refusal) {
 	header := rw.Header()
-	closing := hasToken(header["Connection"], closeToken) // said by the server
+	closing := closeToken.MatchString(strings.Join(header["Connection"], ",")) // said by the server
 	if req.ContentLength != 0 {
 		closing = true // else the server would wait for the body before it answers
 	}
@@ -100,38 +100,29 @@ func (r *refusal) response() []byte {
 // maxItems is how many items a list in a header, and how many segments a path may have: more than anybody means.
 const maxItems = 100
 
-// Tokens of comma-separated lists, in any case. Compiled code looks for them: a list may be as long as a header.
-var (
-	websocketToken = listToken("websocket")
-	upgradeToken   = listToken("upgrade")
-	closeToken     = listToken("close")
-)
+// closeToken is the token close in a comma-separated list, in any case.
+var closeToken = regexp.MustCompile(`(?i)(?:^|,)[ \t]*close[ \t]*(?:,|$)`)
 
-func listToken(token string) *regexp.Regexp {
-	return regexp.MustCompile(`(?i)(?:^|,)[ \t]*` + token + `[ \t]*(?:,|$)`)
-}
+// asking is an Upgrade list with the token websocket, a line break, and a Connection list with the token upgrade, in any
+// case (RFC 6455 section 4.2.1, items 3 and 4). Compiled code looks for them: a list may be as long as a header.
+var asking = regexp.MustCompile(`(?i)^(?:.*,)?[ \t]*websocket[ \t]*(?:,.*)?\n(?:.*,)?[ \t]*upgrade[ \t]*(?:,.*)?$`)
 
-// hasToken looks for a token in a list that may be spread over several header lines.
-func hasToken(lines []string, token *regexp.Regexp) bool {
-	return len(lines) > 0 && token.MatchString(strings.Join(lines, ","))
+// guardUpgrade is refuseNoUpgrade where a request does not ask for a WebSocket, or an answer does not agree to one. A list
+// that is too long is refused, too, and not passed on as something else: next might find the token in it.
+func guardUpgrade(header http.Header) *refusal {
+	upgrade, connection := strings.Join(header["Upgrade"], ","), strings.Join(header["Connection"], ",")
+	if len(upgrade)+len(connection) > maxItems && (isLong(upgrade) || isLong(connection)) {
+		return refuseLength
+	}
+	if !asking.MatchString(upgrade + "\n" + connection) {
+		return refuseNoUpgrade
+	}
+	return nil
 }
 
 // isLong reports whether a list has more items than it may have.
-func isLong(lines []string) bool {
-	return len(lines) > 0 && strings.Count(strings.Join(lines, ","), ",") >= maxItems
-}
-
-// asksUpgrade reports whether a request asks for a WebSocket (RFC 6455 section 4.2.1, items 3 and 4). One with a list
-// that is too long does: next might find the token in it, and so it must not go there unchecked.
-func asksUpgrade(header http.Header) bool {
-	upgrade, connection := header["Upgrade"], header["Connection"]
-	if upgrade == nil || connection == nil {
-		return false
-	}
-	if isLong(upgrade) || isLong(connection) {
-		return true
-	}
-	return hasToken(upgrade, websocketToken) && hasToken(connection, upgradeToken)
+func isLong(list string) bool {
+	return strings.Count(list, ",") >= maxItems
 }
 
 // listItems are the items of a list that may be spread over several header lines. Whoever calls it has bounded that.
@@ -148,20 +139,22 @@ func listItems(lines []string) []string {
 // check is the opening handshake's guards in their order (RFC 6455 section 4.2.1). It returns the first reason to
 // refuse, or nil; then the upgrade has the offer that stands.
 func check(u *upgrade, set *settings) *refusal {
-	req, header := u.req, u.req.Header
+	req := u.req
+	header := req.Header
 	if req.ProtoMajor > 1 {
 		return refuseProtocol
 	}
-	if !asksUpgrade(header) {
-		return refuseNoUpgrade
+	refused := guardUpgrade(header)
+	if refused != nil {
+		return refused
 	}
 	if req.Method != http.MethodGet {
 		return refuseMethod
 	}
-	if req.ProtoMajor < 1 || req.ProtoMinor < 1 {
+	if !req.ProtoAtLeast(1, 1) {
 		return refuseProtocol
 	}
-	if isLong(header["Upgrade"]) || isLong(header["Connection"]) || isLong(header[protocolHeader]) || isLong(header[extensionsHeader]) || strings.Count(u.path, "/") > maxItems {
+	if strings.Count(u.path, "/") > maxItems {
 		return refuseLength
 	}
 	if strings.Join(header[versionHeader], ",") != "13" {
@@ -176,7 +169,19 @@ func check(u *upgrade, set *settings) *refusal {
 	if len(set.origins) > 0 && !allowsOrigin(set.origins, req) {
 		return refuseOrigin
 	}
-	u.offer = set.checkOffer(header)
+	if header[protocolHeader] == nil && header[extensionsHeader] == nil {
+		u.offer = noOffer
+		return nil
+	}
+	return checkOffer(u, set, header)
+}
+
+// checkOffer is the guards about what the client offers to choose from.
+func checkOffer(u *upgrade, set *settings, header http.Header) *refusal {
+	if isLong(strings.Join(header[protocolHeader], ",")) || isLong(strings.Join(header[extensionsHeader], ",")) {
+		return refuseLength
+	}
+	u.offer = set.offerOf(header)
 	if u.offer == nil {
 		return refuseOffer
 	}
@@ -301,7 +306,11 @@ func acceptClient(u *upgrade, answer http.Header) *side {
 		return nil
 	}
 	u.taken = conn
-	err = writeSwitching(conn, u.req.Header[keyHeader][0], merged(answer, u.rw.Header()))
+	set := u.rw.Header()
+	if len(set) > 0 {
+		answer = merged(answer, set)
+	}
+	err = writeSwitching(conn, u.req.Header[keyHeader][0], answer)
 	if err != nil {
 		reportClient(u, err)
 		return nil
@@ -330,15 +339,25 @@ const switchingForm = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\
 // it has the end-to-end headers, and what has been negotiated, under the names that RFC 6455 gives it.
 func writeSwitching(client io.Writer, key string, answer http.Header) error {
 	lines := new(bytes.Buffer)
+	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
+		writeNegotiated(lines, answer)
+	}
+	if !usualConnection[strings.Join(answer["Connection"], ",")] {
+		answer = withoutNamed(answer)
+	}
+	_ = answer.WriteSubset(lines, notToClient)
+	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines)
+	return err
+}
+
+// writeNegotiated writes what has been negotiated.
+func writeNegotiated(lines *bytes.Buffer, answer http.Header) {
 	for _, value := range answer[protocolHeader] {
 		lines.WriteString("Sec-WebSocket-Protocol: " + value + "\r\n")
 	}
 	for _, value := range answer[extensionsHeader] {
 		lines.WriteString("Sec-WebSocket-Extensions: " + value + "\r\n")
 	}
-	_ = withoutNamed(answer).WriteSubset(lines, notToClient)
-	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines)
-	return err
 }
 
 // headOf is a 101 with header, as net/http writes it.
@@ -353,9 +372,6 @@ func headOf(header http.Header) []byte {
 // merged is the header of an upstream's 101 with those headers that middlewares before wsfw have set on the response and
 // the upstream has not. Cookies of both stay.
 func merged(answer, set http.Header) http.Header {
-	if len(set) == 0 {
-		return answer
-	}
 	both := answer.Clone()
 	for name, values := range set {
 		if name == "Set-Cookie" {

@@ -97,7 +97,7 @@ func TestTarget(t *testing.T) {
 	}
 	for _, c := range cases {
 		to := &upstream{endpoint: endpointOf(t, c.endpoint), appendPath: c.add}
-		u := asking("/at"+c.below, c.query)
+		u := asksFor("/at"+c.below, c.query)
 		u.middleware.settings.path = []string{"at"}
 		if got := targetFor(u, to, to.endpoint); got != c.want {
 			t.Errorf("%s with %q, %q: %q, want %q", c.endpoint, c.below, c.query, got, c.want)
@@ -108,7 +108,7 @@ func TestTarget(t *testing.T) {
 func TestOfferIsCutInTheClientsOrder(t *testing.T) {
 	s := &settings{protocols: []string{"a", "b"}, noCompression: true}
 	header := http.Header{protocolHeader: {"c, b", "a"}, extensionsHeader: {"permessage-deflate; x=1"}}
-	o := s.checkOffer(header)
+	o := s.offerOf(header)
 	o.apply(header)
 	if !o.cut || header.Get(protocolHeader) != "b, a" || len(header[extensionsHeader]) != 0 {
 		t.Errorf("offer %+v, header %v", o, header)
@@ -149,7 +149,7 @@ func TestAsksUpgrade(t *testing.T) {
 	}
 	for _, c := range cases {
 		header := http.Header{"Upgrade": c.upgrade, "Connection": c.connection}
-		if asks := asksUpgrade(header); asks != c.asks {
+		if asks := guardUpgrade(header) != refuseNoUpgrade; asks != c.asks {
 			t.Errorf("%.80v asks: %v", header, asks)
 		}
 	}
@@ -217,15 +217,15 @@ func TestCheck(t *testing.T) {
 
 func TestOffersAreSpelled(t *testing.T) {
 	header := http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x; y=1", "z"}}
-	if got := (&settings{}).checkOffer(header).lines; got != "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x; y=1, z\r\n" {
+	if got := (&settings{}).offerOf(header).lines; got != "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x; y=1, z\r\n" {
 		t.Errorf("the offer of two is %q", got)
 	}
 	for extension, usual := range compression {
 		header := http.Header{extensionsHeader: {extension}}
-		if o := (&settings{}).checkOffer(header); o != usual || o.lines != o.spelled() {
+		if o := (&settings{}).offerOf(header); o != usual || o.lines != o.spelled() {
 			t.Errorf("the offer of %q is %+v", extension, o)
 		}
-		if o := (&settings{noCompression: true}).checkOffer(header); o.lines != "" || !o.cut {
+		if o := (&settings{noCompression: true}).offerOf(header); o.lines != "" || !o.cut {
 			t.Errorf("withheld, the offer of %q is %+v", extension, o)
 		}
 	}

@@ -362,7 +362,7 @@ func exchange(u *upgrade, to *upstream, request *bytes.Buffer, limited *io.Limit
 	_, err = conn.Write(request.Bytes())
 	if err == nil {
 		reader := bufio.NewReaderSize(limited, answerBufferBytes)
-		answer, err = readAnswer(reader)
+		answer, err = readAnswer(reader, limited, new(bytes.Buffer))
 		source = conn
 		if reader.Buffered() > 0 {
 			source = after(early(reader), conn)
@@ -403,52 +403,67 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 // anyGet is the request that answers are read for, of which only the method counts.
 var anyGet = &http.Request{Method: http.MethodGet}
 
-// statusLine is an answer's first line (RFC 9112 section 4). Real servers leave its reason out.
-var statusLine = regexp.MustCompile(`^HTTP/[0-9]\.[0-9] +([1-9][0-9][0-9])(?: |$)`)
-
-// readAnswer reads an answer's header, past informational ones. It does so itself, for http.ReadResponse takes Connection
-// out where that has "close" in it, and with it what else is there.
-func readAnswer(reader *bufio.Reader) (*http.Response, error) {
-	text := textproto.NewReader(reader)
-	for i := 0; i <= maxItems; i++ {
-		line, err := text.ReadLine()
-		if err != nil {
-			return nil, withoutQuotes(err)
-		}
-		status := statusLine.FindStringSubmatch(line)
-		if status == nil {
-			return nil, errNotHTTP
-		}
-		header, err := text.ReadMIMEHeader()
-		if err != nil {
-			return nil, withoutQuotes(err)
-		}
-		if isLong(header["Connection"]) {
-			return nil, errors.New("the answer's Connection names more than 100 headers")
-		}
-		if status[1] == "101" {
-			return &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: http.Header(header)}, nil
-		}
-		if status[1] >= "200" {
-			return readWhole(line, http.Header(header), reader)
-		}
+// readAnswer reads an answer's header through limited, whose reader it wraps while that lasts. What it has read is in head
+// then, with what reader holds besides.
+func readAnswer(reader *bufio.Reader, limited *io.LimitedReader, head *bytes.Buffer) (*http.Response, error) {
+	source := limited.R
+	limited.R = io.TeeReader(source, head)
+	answer, err := http.ReadResponse(reader, anyGet)
+	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols || answer.Close {
+		answer, err = finalAnswer(reader, head, answer, err)
 	}
-	return nil, errors.New("too many informational answers")
+	limited.R = source
+	return answer, err
 }
 
-// readWhole is an answer that has a body, of which line and header have been read already.
-func readWhole(line string, header http.Header, reader io.Reader) (*http.Response, error) {
-	head := bytes.NewBufferString(line + "\r\n")
-	_ = header.Write(head)
-	head.WriteString("\r\n")
-	answer, err := http.ReadResponse(bufio.NewReader(io.MultiReader(head, reader)), anyGet)
+// finalAnswer is the first answer that is no informational one, from this one on, whose header has come through head. err
+// is what has come of reading that.
+func finalAnswer(reader *bufio.Reader, head *bytes.Buffer, answer *http.Response, err error) (*http.Response, error) {
+	for i := 0; i < maxItems && err == nil && isInformational(answer); i++ {
+		answer, err = http.ReadResponse(reader, anyGet)
+	}
 	if err != nil {
 		return nil, withoutQuotes(err)
 	}
-	if header["Connection"] != nil {
-		answer.Header["Connection"] = header["Connection"]
+	if isInformational(answer) {
+		return nil, errors.New("too many informational answers")
+	}
+	if answer.StatusCode < 100 {
+		return nil, errNotHTTP
+	}
+	if answer.Close {
+		restoreConnection(answer, head)
+	}
+	if isLong(strings.Join(answer.Header["Connection"], ",")) {
+		return nil, errors.New("the answer's Connection names more than 100 headers")
 	}
 	return answer, nil
+}
+
+// isInformational reports whether another answer follows this one.
+func isInformational(answer *http.Response) bool {
+	return answer.StatusCode >= 100 && answer.StatusCode < 200 && answer.StatusCode != http.StatusSwitchingProtocols
+}
+
+// restoreConnection gives an answer its Connection back: http.ReadResponse takes it out where "close" is in it, and with it
+// what else is there. head begins with the answer's header, behind those of informational ones.
+func restoreConnection(answer *http.Response, head *bytes.Buffer) {
+	text := textproto.NewReader(bufio.NewReader(bytes.NewReader(head.Bytes())))
+	status := " " + answer.Status[:3]
+	for {
+		line, err := text.ReadLine()
+		if err != nil {
+			return
+		}
+		header, err := text.ReadMIMEHeader()
+		if err != nil {
+			return
+		}
+		if strings.Contains(line, status) {
+			answer.Header["Connection"] = header["Connection"]
+			return
+		}
+	}
 }
 
 var errNotHTTP = errors.New("the answer is not HTTP")
@@ -466,10 +481,7 @@ func withoutQuotes(err error) error {
 // verify is what is untrue in an upstream's 101 for an accept value and the client's offer, or nil (RFC 6455 section 4.1,
 // "once the client's opening handshake has been sent"). After that the upgrade has what is agreed.
 func verify(u *upgrade, answer http.Header, accept string) error {
-	if isLong(answer["Upgrade"]) || isLong(answer[protocolHeader]) || isLong(answer[extensionsHeader]) {
-		return errors.New("a list of the answer has more than 100 items")
-	}
-	if !asksUpgrade(answer) {
+	if guardUpgrade(answer) != nil {
 		return errors.New("the answer is 101 but does not upgrade to websocket")
 	}
 	if strings.Join(answer[acceptHeader], ",") != accept {
@@ -484,6 +496,9 @@ func verify(u *upgrade, answer http.Header, accept string) error {
 
 // noteChoice notes what an upstream has chosen, unless that is untrue.
 func noteChoice(u *upgrade, answer http.Header) error {
+	if isLong(strings.Join(answer[protocolHeader], ",")) || isLong(strings.Join(answer[extensionsHeader], ",")) {
+		return errors.New("a list of the answer has more than 100 items")
+	}
 	set := u.middleware.settings
 	if answer[protocolHeader] == nil && compression[strings.Join(u.offer.extensions, ",")] != nil && strings.Join(answer[extensionsHeader], ",") == deflate {
 		u.rules = set.deflated

@@ -138,8 +138,8 @@ func TestSendUsual(t *testing.T) {
 	}
 }
 
-// asking is an upgrade that asks for a target of a middleware without a path.
-func asking(path, query string) *upgrade {
+// asksFor is an upgrade that asks for a target of a middleware without a path.
+func asksFor(path, query string) *upgrade {
 	return &upgrade{middleware: &Middleware{settings: &settings{}}, path: path, req: &http.Request{URL: &url.URL{RawQuery: query}}}
 }
 
@@ -147,13 +147,13 @@ func TestTargetsThatBreakTheRequestLine(t *testing.T) {
 	e := endpointOf(t, "ws://h/ws")
 	for _, to := range []*upstream{{endpoint: e}, {endpoint: e, appendPath: true}} {
 		for _, query := range []string{"a b", "a\r\n"} {
-			if got := targetFor(asking("/x", query), to, e); got != "" {
+			if got := targetFor(asksFor("/x", query), to, e); got != "" {
 				t.Errorf("the query %q makes %q", query, got)
 			}
 		}
 	}
 	for _, path := range []string{"/..", "/ ", "*"} {
-		if got := targetFor(asking(path, ""), &upstream{endpoint: e, appendPath: true}, e); got != "" {
+		if got := targetFor(asksFor(path, ""), &upstream{endpoint: e, appendPath: true}, e); got != "" {
 			t.Errorf("%q makes %q", path, got)
 		}
 	}
@@ -205,7 +205,7 @@ func TestVerify(t *testing.T) {
 		for name, values := range c.agreed {
 			answer[name] = values
 		}
-		v := &upgrade{middleware: &Middleware{settings: c.set}, offer: c.set.checkOffer(c.offered)}
+		v := &upgrade{middleware: &Middleware{settings: c.set}, offer: c.set.offerOf(c.offered)}
 		err := verify(v, answer, sampleAccept)
 		if err != nil != c.fails || err == nil && (v.rules != c.rules || v.subprotocol != c.subprotocol) {
 			t.Errorf("%s: %v, %q", c.name, err, v.subprotocol)

@@ -85,7 +85,7 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 // isOurs reports whether wsfw is to answer a request.
 func isOurs(set *settings, req *http.Request) bool {
 	_, ours := below(set.path, sentPath(req.URL))
-	return ours && (!set.passOthers || asksUpgrade(req.Header))
+	return ours && (!set.passOthers || guardUpgrade(req.Header) != refuseNoUpgrade)
 }
 
 // upgrade is a client's request for a session, and what has come of it.
@@ -186,29 +186,35 @@ func logOpening(u *upgrade) {
 
 // logSession logs a session that has ended.
 func logSession(u *upgrade) {
-	s, now := u.session, time.Now()
+	s, now, path, subprotocol := u.session, time.Now(), u.path, u.subprotocol
 	up, down := s.toUpstream, s.toClient
 	pulse := s.unpinged
 	if s.pinged {
 		pulse = pulsesOf(s)
 	}
+	if len(path) > maxText {
+		path = printable(path)
+	}
+	if subprotocol != "" {
+		subprotocol = loggedSubprotocol(u)
+	}
 	logLine(&sessionLine{
-		Time:         timestamp(now),
+		Time:         now.UTC().Format(timeLayout),
 		Level:        "info",
 		Plugin:       "wsfw",
 		Message:      "websocket session",
 		Name:         u.middleware.name,
 		Client:       u.req.RemoteAddr,
 		Upstream:     u.upstream,
-		Path:         printable(u.path),
-		Subprotocol:  loggedSubprotocol(u),
+		Path:         path,
+		Subprotocol:  subprotocol,
 		Duration:     now.Sub(u.started).Round(time.Millisecond).Seconds(),
 		FromClient:   traffic{Frames: up.track.frames, Messages: up.track.messages, Bytes: up.bytes},
 		FromUpstream: traffic{Frames: down.track.frames, Messages: down.track.messages, Bytes: down.bytes},
 		Heartbeat:    pulse,
 		EndedBy:      s.outcome.endedBy,
 		Code:         s.outcome.code,
-		Reason:       printable(s.outcome.reason),
+		Reason:       s.outcome.reason, // of at most 123 bytes
 	})
 }
 
