@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"unicode"
 
 	"github.com/traefik/paerser/parser"
-	"github.com/wsfw/wsfw"
 	"github.com/wsfw/wsfw/e2e/engine"
 	"gopkg.in/yaml.v3"
 )
@@ -152,7 +150,7 @@ func TestReadmeOptions(t *testing.T) {
 	for _, row := range optionRow.FindAllStringSubmatch(text, -1) {
 		documented = append(documented, strings.FieldsFunc(row[1], func(r rune) bool { return strings.ContainsRune("*`, ", r) })...)
 	}
-	known := optionNames(reflect.TypeFor[wsfw.Config](), "")
+	known := optionNames(read(t, "config.go"))
 	slices.Sort(documented)
 	slices.Sort(known)
 	if !slices.Equal(documented, known) {
@@ -160,21 +158,40 @@ func TestReadmeOptions(t *testing.T) {
 	}
 }
 
-// optionNames are the options of a struct and of the structs in it, but not of those in lists.
-func optionNames(structure reflect.Type, prefix string) []string {
+var (
+	// configFunction matches the head of a function that reads options, up to its name.
+	configFunction = regexp.MustCompile(`(?m)^func \(o \*options\) ([a-zA-Z]+)`)
+
+	// optionRead matches the reading of an option by its name.
+	optionRead = regexp.MustCompile(`(?:\.(?:text|oneOf|flag|count|rate|size|duration|closeCode|section|sections|pairs|look|list|present)\(|const key = )"([a-zA-Z]+)"`)
+)
+
+// optionNames are the options that the source of the plugin's configuration reads, but not those within lists.
+func optionNames(source string) []string {
 	var names []string
-	for i := range structure.NumField() {
-		field := structure.Field(i)
-		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		switch {
-		case name == "-":
-		case field.Type.Kind() == reflect.Pointer:
-			names = append(names, optionNames(field.Type.Elem(), prefix+name+".")...)
-		default:
-			names = append(names, prefix+name)
+	heads := configFunction.FindAllStringSubmatchIndex(source, -1)
+	for i, head := range append(heads, []int{0, 0, 0, 0}) {
+		end := len(source)
+		if i < len(heads)-1 {
+			end = heads[i+1][0]
+		}
+		start, prefix := head[1], ""
+		switch source[head[2]:head[3]] {
+		case "rule":
+			continue
+		case "tlsFiles":
+			prefix = "tls."
+		case "": // what stands before the first of these functions
+			end = heads[0][0]
+		}
+		for _, found := range optionRead.FindAllStringSubmatch(source[start:end], -1) {
+			if found[1] != "tls" {
+				names = append(names, prefix+found[1])
+			}
 		}
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // link matches a link within the documents: its file, if that is another, and its heading, if it names one.
