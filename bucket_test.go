@@ -104,3 +104,17 @@ func TestControlFramesAreBounded(t *testing.T) {
 		t.Errorf("a second later there may be %d bytes, fault %v", pass, track.fault)
 	}
 }
+
+// Where frames are not judged they may be shorter than a client's have to be: they, too, have their tokens.
+func TestRateOfShortFrames(t *testing.T) {
+	set := newSettings(limits{messageRate: 1, messageBurst: 10})
+	message := []byte{0x82, 1, 'a'}
+	client, upstream := newScript(bytes.Repeat(message, 5), len(message), false), newScript(nil, 1, true)
+	s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), lax, set, nil)
+	f := s.toUpstream
+	equip(f)
+	_, _ = relay(f, 0, nil)
+	if f.track.messages != 5 || f.track.fault != nil {
+		t.Errorf("%d of 5 messages pass, fault %v", f.track.messages, f.track.fault)
+	}
+}

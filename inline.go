@@ -21,6 +21,10 @@ import (
 // responseForwarding.flushInterval.
 const flushInterval = 100 * time.Millisecond
 
+// answerTimeout is how long next may take to answer once it has taken the connection over: the default of upgradeTimeout,
+// which is for upstreams of wsfw's own.
+const answerTimeout = 5 * time.Second
+
 // Sizes, in bytes, of the buffers that next gets with the connection, and may keep for as long as the
 // session: enough to write a 101; a proxy reads past the other one.
 const (
@@ -219,7 +223,7 @@ var connOf = func(c *hijackedConn) net.Conn { return c }
 // hide tells the client that its connection could not be had. Needs t.writing.
 func (t *takeover) hide(cause error) {
 	t.hidden = true
-	reportClient(t.upgrade, cause)
+	reportClient(t.upgrade, refuseHijack, cause)
 	answerRefusal(t.ResponseWriter, t.upgrade.req, refuseHijack)
 }
 
@@ -317,9 +321,11 @@ func joinNext(u *upgrade, t *takeover, req *http.Request) {
 	if t.head != nil {
 		limited.R = after(t.head, t.service.reads)
 	}
+	_ = t.service.reads.SetReadDeadline(time.Now().Add(answerTimeout))
 	reader := bufio.NewReaderSize(limited, hijackWriter)
 	//nolint:bodyclose // the body is read from the connection, which is closed
 	answer, err := readAnswer(reader, limited, head)
+	_ = t.service.reads.SetReadDeadline(never)
 	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
 		passNext(t, head)
 		return
@@ -336,8 +342,12 @@ func joinNext(u *upgrade, t *takeover, req *http.Request) {
 	if reader.Buffered() > 0 {
 		rest = early(reader)
 	}
+	_ = t.client.SetWriteDeadline(time.Now().Add(switchingTimeout))
 	err = writeSwitching(t.client, key, answer.Header)
-	if err == nil {
+	_ = t.client.SetWriteDeadline(never)
+	if err != nil {
+		reportClient(u, refuseGone, err)
+	} else {
 		near := &side{name: clientSide, conn: t.client, source: t.client, reader: t.source}
 		startSession(u, near, upstreamOf(t, rest))
 	}
@@ -350,6 +360,11 @@ func passNext(t *takeover, head io.Reader) {
 
 // failNext answers a client to whom next has not made a session, and logs the cause.
 func failNext(u *upgrade, t *takeover, cause error) {
-	reportUpstream(u, refuseGateway, cause)
-	_, _ = t.client.Write(refuseGateway.response())
+	r := refuseGateway
+	if isTimeout(cause) {
+		r = refuseTimeout
+	}
+	reportUpstream(u, r, cause)
+	_ = t.client.SetWriteDeadline(time.Now().Add(switchingTimeout))
+	_, _ = t.client.Write(r.response())
 }

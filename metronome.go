@@ -91,6 +91,7 @@ func startTurns(m *metronome) {
 	defer m.mu.Unlock()
 	if !m.running {
 		m.running = true
+		m.served = int(time.Since(m.started) / m.turn) // those missed meanwhile were nobody's
 		m.timer.Reset(m.turn)
 	}
 }
@@ -134,9 +135,10 @@ func windUp(m *metronome) {
 	}
 }
 
-// beat pings those sides of the sessions due that are to be. A side that has not answered
-// what it was sent last may block a write: it is left to its pump, and so is one whose pump
-// is at work. A panic ends the session that it happens in, and the others stay due.
+// beat pings those sides of the sessions due that are to be. A write here must not block, for all other sessions wait
+// for it: so a side that has not answered all that it was sent is left to its pump, and so is one that is pinged first,
+// one whose pump is at work, and a service, whose pipe holds nothing. A panic ends the session that it happens in, and the
+// others stay due.
 //
 //nolint:gocognit // one function, and not five, for it runs at every beat of every session
 func beat(m *metronome) {
@@ -157,7 +159,7 @@ func beat(m *metronome) {
 			if x.token == 0 || s.closing || s.over {
 				continue
 			}
-			if !x.owes && !x.fed && f.pen.TryLock() {
+			if x.heart != nil && !x.owes && !x.fed && x.service == nil && f.pen.TryLock() {
 				m.lent |= 1 << i
 				stamp(s, f, now)
 			} else {

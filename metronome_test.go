@@ -17,6 +17,7 @@ func strike(s *session) {
 func TestBeat(t *testing.T) {
 	s := restingSession(limits{pingInterval: time.Minute, pingClient: true, pongTimeout: time.Minute})
 	client, upstream := s.client.conn.(*script), s.upstream.conn.(*script)
+	s.client.heart = newHeartbeat(s.client)
 	strike(s)
 	if got := client.written(); len(got) != 2+pingSize || s.client.heart.pings != 1 || s.client.pinged < time.Hour {
 		t.Errorf("the client got %x, pinged at %v", got, s.client.pinged)
@@ -40,6 +41,8 @@ func TestBeat(t *testing.T) {
 // Whoever may block a write is left to its pump.
 func TestBeatLeavesToThePump(t *testing.T) {
 	reasons := map[string]func(s *session){
+		"the first ping":       func(s *session) { s.upstream.heart = nil },
+		"a service":            func(s *session) { s.upstream.service = &service{} },
 		"a pump at work":       func(s *session) { s.toUpstream.pen.Lock() },
 		"a ping not answered":  func(s *session) { s.upstream.owes = true },
 		"something sent since": func(s *session) { rouse(s, s.toUpstream) },
@@ -47,10 +50,11 @@ func TestBeatLeavesToThePump(t *testing.T) {
 	for name, bringAbout := range reasons {
 		t.Run(name, func(t *testing.T) {
 			s := restingSession(limits{pingInterval: time.Minute, pingUpstream: true})
+			s.upstream.heart = newHeartbeat(s.upstream)
 			bringAbout(s)
 			strike(s)
-			if f := s.toUpstream; !f.due || !isSentToLook(f) || f.to.heart != nil {
-				t.Errorf("due: %v, sent to look: %v, heart: %v", f.due, isSentToLook(f), f.to.heart)
+			if f := s.toUpstream; !f.due || !isSentToLook(f) || f.to.pinged != 0 {
+				t.Errorf("due: %v, sent to look: %v, pinged at %v", f.due, isSentToLook(f), f.to.pinged)
 			}
 		})
 	}
@@ -95,6 +99,8 @@ func TestBeatSurvives(t *testing.T) {
 	bad.report = func(message string, cause error) { reports = append(reports, message+": "+cause.Error()) }
 	worse := restingSession(l)
 	worse.report = bad.report
+	bad.client.heart = newHeartbeat(bad.client)
+	good.client.heart = newHeartbeat(good.client)
 	bad.client.conn.(*script).onWrite = func() { panic("provoked") }
 	worse.client.heart = &heartbeat{} // which does for a panic with the lock held
 	for m := (&metronome{due: []*session{bad, worse, good}}); len(m.due) > 0; {
@@ -213,10 +219,22 @@ func TestAlarmAtTheFirstBeat(t *testing.T) {
 		if (s.alarm != nil) != c.first {
 			t.Errorf("%s: there is an alarm: %v", c.name, s.alarm != nil)
 		}
+		s.client.heart = newHeartbeat(s.client)
 		strike(s)
 		if s.alarm == nil || s.check == 0 || s.check == forever || s.check > s.patience && s.check > s.client.pongBy {
 			t.Errorf("%s: after a beat the next check is at %v", c.name, s.check)
 		}
 		end(s)
+	}
+}
+
+// A metronome that starts again pings nobody for the time without sessions.
+func TestTurnsAfterAPause(t *testing.T) {
+	m := newMetronome(time.Hour)
+	m.started = time.Now().Add(-30 * time.Hour)
+	startTurns(m)
+	defer m.timer.Stop()
+	if passed := int(time.Since(m.started) / m.turn); m.served < passed-1 {
+		t.Errorf("%d turns are still to be served", passed-m.served)
 	}
 }

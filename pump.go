@@ -31,16 +31,19 @@ func attend(s *session, f *flow, n int, err error) bool {
 	if n > 0 {
 		return hear(s, f, n, err)
 	}
+	if err == nil {
+		return true // a service has written nothing
+	}
 	s.mu.Lock()
 	over := s.over
 	s.mu.Unlock()
-	if over && err != nil {
+	if over {
 		return false // both connections are being closed: there is nothing left to do
 	}
 	if f.track.left == 0 {
 		f.pen.Lock()
 	}
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		endOfStream(s, f)
 		return false
 	}
@@ -129,10 +132,8 @@ func lookUp(s *session, f *flow) bool {
 // read, and err with them. It is false at the end of the direction.
 func work(s *session, f *flow, n int, err error) bool {
 	var readErr, writeErr error
-	if f.finishing && f.track.spelling {
-		readErr, writeErr = spellOut(f)
-	} else if f.finishing {
-		readErr, writeErr = bulk(f)
+	if f.finishing {
+		readErr, writeErr = finishFrame(f)
 	} else {
 		readErr, writeErr = relay(f, n, err)
 	}
@@ -156,6 +157,16 @@ func work(s *session, f *flow, n int, err error) bool {
 		return false
 	}
 	return true
+}
+
+// finishFrame passes on the rest of the current frame, and checks it where it is text that is checked.
+func finishFrame(f *flow) (readErr, writeErr error) {
+	if f.track.spelling {
+		readErr, writeErr = spellOut(f)
+	} else {
+		readErr, writeErr = bulk(f)
+	}
+	return readErr, writeErr
 }
 
 // isClose takes a close frame that comes by itself after a rest, as most do. The track then holds it, or
@@ -189,7 +200,11 @@ func hearOut(s *session, f *flow) {
 func (s *session) bidFarewell(f *flow, farewell []byte) bool {
 	unhurry(s, f.to)
 	for f.track.left > 0 {
-		readErr, writeErr := bulk(f)
+		readErr, writeErr := finishFrame(f)
+		if f.track.fault != nil {
+			closeQuietly(f.to) // which stands inside a frame
+			return true
+		}
 		if writeErr != nil {
 			s.unwritable(f, writeErr)
 			return true

@@ -64,6 +64,10 @@ type flow struct {
 func relay(f *flow, n int, err error) (readErr, writeErr error) {
 	src, dst, t := f.from.reader, f.to.conn, f.track
 	mask, header := f.mask, f.header
+	shortest := header // frame, where it is judged
+	if !t.judged {
+		shortest = 2
+	}
 	limit := t.maxFrame
 	if t.maxMessage < int64(limit) {
 		limit = int(t.maxMessage)
@@ -90,7 +94,7 @@ func relay(f *flow, n int, err error) (readErr, writeErr error) {
 				t.left -= n
 			} else {
 				until := n
-				if t.ceiling-t.messages < int64(n/header) && allowMessages(t, n/header, time.Since(f.started)) < n/header {
+				if t.ceiling-t.messages < int64(n/shortest) && allowMessages(t, n/shortest, time.Since(f.started)) < n/shortest {
 					until = 0 // not each message in this chunk may pass
 				}
 				if t.spelling {

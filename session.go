@@ -35,6 +35,7 @@ type session struct {
 
 	mu       sync.Mutex
 	idleBy   time.Duration // when the session has been inactive for too long, since the start
+	sent     time.Duration // when its pumps were sent to look first after that
 	check    time.Duration // when the next thing may be due,
 	calm     time.Duration // and when, once the pongs that are awaited have come
 	pinged   bool          // one of its sides has been

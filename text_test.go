@@ -477,3 +477,21 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+// The rest of a frame is checked, too, when its session is being ended.
+func TestTextIsCheckedBeforeAFarewell(t *testing.T) {
+	bad := frame(0x81, append(bytes.Repeat([]byte{'a'}, 100), bytes.Repeat([]byte{0xff}, 100)...), true)
+	client, upstream := newScript(bad[50:], 1000, false), newScript(nil, 1, true)
+	set := newSettings(limits{closeTimeout: time.Minute})
+	s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plainText, set, nil)
+	f := s.toUpstream
+	equip(f)
+	f.pen.Lock()
+	if pass := walk(f.track, bad[:50]); pass != 50 || !f.track.spelling {
+		t.Fatalf("%d bytes pass", pass)
+	}
+	s.bidFarewell(f, closeFrame(closeGoingAway, "", true))
+	if got := upstream.written(); len(got) > 0 || upstream.closed == 0 {
+		t.Errorf("the upstream gets %d bytes more, and is closed %d times", len(got), upstream.closed)
+	}
+}

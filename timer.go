@@ -76,7 +76,7 @@ func reasonToEnd(s *session, now time.Duration) *dismissal {
 	if now >= s.lifetime {
 		return lifetimeReached
 	}
-	if now >= s.idleBy && haveLooked(s) {
+	if now >= s.idleBy && (haveLooked(s, now) || now >= s.sent+2*s.tick) { // only a write keeps a pump from looking so long
 		return inactive
 	}
 	for _, f := range s.flows {
@@ -89,7 +89,10 @@ func reasonToEnd(s *session, now time.Duration) *dismissal {
 
 // haveLooked reports whether it is known of both pumps what they have passed on until
 // idleBy. A pump at work that has not looked up since is sent to. Needs session.mu.
-func haveLooked(s *session) bool {
+func haveLooked(s *session, now time.Duration) bool {
+	if s.sent < s.idleBy {
+		s.sent = now
+	}
 	all := true
 	for _, f := range s.flows {
 		if !f.idle && f.looked < s.idleBy {
@@ -238,6 +241,9 @@ func rouse(s *session, f *flow) {
 	f.to.fed = true
 	alive(f.from)
 	schedule(s, f, now)
+	if f.due {
+		sendToLook(f) // it was, but had read something already
+	}
 }
 
 // isPong reports whether what a pump at rest has read, a frame of the length of a pong of

@@ -232,3 +232,34 @@ func TestDismissedTooLate(t *testing.T) {
 		t.Errorf("outcome %+v", s.outcome)
 	}
 }
+
+// A pump that cannot look up, for its write blocks, does not keep its session from being inactive.
+func TestInactivityWhileAWriteBlocks(t *testing.T) {
+	s := restingSession(limits{maxInactivity: time.Minute})
+	s.toClient.idle = false
+	s.toClient.looked = 0
+	first := reasonToEnd(s, time.Hour)
+	soon := reasonToEnd(s, time.Hour+s.tick)
+	if late := reasonToEnd(s, time.Hour+2*s.tick); first != nil || soon != nil || late != inactive {
+		t.Errorf("the session ends for %v, then %v, and two ticks later %v", first, soon, late)
+	}
+}
+
+// A ping that falls due between a read and the pump's waking is not put off.
+func TestPingDueBeforeThePumpWakes(t *testing.T) {
+	s := restingSession(limits{pingInterval: time.Minute, pingUpstream: true})
+	s.toUpstream.due = true
+	rouse(s, s.toUpstream)
+	if !isSentToLook(s.toUpstream) {
+		t.Error("the pump works on until its next tick")
+	}
+}
+
+// A service may write nothing: its pump stays at rest.
+func TestEmptyReadAtRest(t *testing.T) {
+	s := restingSession(limits{})
+	f := s.toClient
+	if on := attend(s, f, 0, nil); !on || !f.idle || f.small != nil || !f.pen.TryLock() {
+		t.Errorf("goes on: %v, at rest: %v, with a buffer for work: %v", on, f.idle, f.small != nil)
+	}
+}

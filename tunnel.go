@@ -78,7 +78,7 @@ func copyOn(s *session, f *flow, n int) error {
 		if err == nil {
 			return io.EOF
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || s.writeTimeout > 0 && time.Now().After(missed) {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || s.writeTimeout > 0 && time.Now().After(missed) && isWrite(err) {
 			return explained(s, f, err)
 		}
 		next, late := tickOn(s, f, copied == 0)
@@ -137,11 +137,16 @@ func explained(s *session, f *flow, err error) error {
 
 // failedSide names the side that a copy has failed at.
 func failedSide(f *flow, cause error) string {
-	var failed *net.OpError
-	if errors.As(cause, &failed) && failed.Op == "write" {
+	if isWrite(cause) {
 		return f.to.name
 	}
 	return f.from.name
+}
+
+// isWrite reports whether it is a write that has failed. Where the whole process has stood still, reads are late, too.
+func isWrite(cause error) bool {
+	var failed *net.OpError
+	return errors.As(cause, &failed) && failed.Op == "write"
 }
 
 // closeWrite ends the stream to a connection and leaves the way back open. It is

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 )
@@ -114,4 +115,13 @@ func overTCP(t *testing.T) (one, other net.Conn) {
 		_ = other.Close()
 	})
 	return one, other
+}
+
+// A read that comes late, for the process has stood still, is no write that has blocked.
+func TestOnlyWritesTimeOut(t *testing.T) {
+	late := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+	blocked := &net.OpError{Op: "write", Err: os.ErrDeadlineExceeded}
+	if isWrite(late) || !isWrite(blocked) || isWrite(io.EOF) {
+		t.Errorf("a late read is a write: %v, and a blocked write: %v", isWrite(late), isWrite(blocked))
+	}
 }

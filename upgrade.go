@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Header names in net/http's canonical form, for look-ups.
@@ -296,12 +297,15 @@ func takeOver(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err erro
 	return conn, source, nil
 }
 
+// switchingTimeout is how long the client may block its 101. It may have left answers of earlier requests unread.
+const switchingTimeout = 5 * time.Second
+
 // acceptClient takes the client's connection over and tells the client of the upstream's agreement. nil is for a client
 // that cannot be told.
 func acceptClient(u *upgrade, answer http.Header) *side {
 	conn, source, err := takeOver(u.rw)
 	if err != nil {
-		reportClient(u, err)
+		reportClient(u, refuseHijack, err)
 		answerRefusal(u.rw, u.req, refuseHijack)
 		return nil
 	}
@@ -310,11 +314,13 @@ func acceptClient(u *upgrade, answer http.Header) *side {
 	if len(set) > 0 {
 		answer = merged(answer, set)
 	}
+	_ = conn.SetWriteDeadline(time.Now().Add(switchingTimeout))
 	err = writeSwitching(conn, u.req.Header[keyHeader][0], answer)
 	if err != nil {
-		reportClient(u, err)
+		reportClient(u, refuseGone, err)
 		return nil
 	}
+	_ = conn.SetWriteDeadline(never)
 	return &side{name: clientSide, conn: conn, source: conn, reader: source}
 }
 

@@ -266,9 +266,9 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 	pass(u.rw, answer)
 }
 
-// reportClient logs why a client's connection could not be had.
-func reportClient(u *upgrade, cause error) {
-	line := eventOf(u, refuseHijack, "error", "client connection not taken over")
+// reportClient logs why a client's connection could not be had, or not be written to.
+func reportClient(u *upgrade, r *refusal, cause error) {
+	line := eventOf(u, r, "error", "client connection not taken over")
 	line.Error = cause.Error()
 	logEvent(line)
 }
