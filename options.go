@@ -276,8 +276,12 @@ func (o *options) rate(key string, most float64) float64 {
 // sizeUnits are what a size may end with, and how many bytes each is.
 var sizeUnits = []struct {
 	suffix string
-	bytes  int
+	bytes  uint64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}}
+
+// mostSize is the largest size that may be written, on all platforms. One that is larger than any frame here is as good as
+// that.
+const mostSize = 1 << 62
 
 // size is a number of bytes, such as 64KiB; empty and 0 are off.
 func (o *options) size(key string) int {
@@ -285,23 +289,26 @@ func (o *options) size(key string) int {
 	if value == "" {
 		return 0
 	}
-	digits, unit := value, 1
+	digits, unit := value, uint64(1)
 	for _, u := range sizeUnits {
 		if strings.HasSuffix(value, u.suffix) {
 			digits = strings.TrimSuffix(value, u.suffix)
 			unit = u.bytes
 		}
 	}
-	number, err := strconv.Atoi(digits)
-	if errors.Is(err, strconv.ErrRange) || err == nil && number > maxFrame/unit {
+	number, err := strconv.ParseUint(digits, 10, 64)
+	if errors.Is(err, strconv.ErrRange) || err == nil && number > mostSize/unit {
 		o.add(o.prefix+key, quoted(value), "must be smaller, no frame is that large, 0 is off")
 		return 0
 	}
-	if err != nil || number < 0 {
+	if err != nil {
 		o.add(o.prefix+key, quoted(value), "must be a number of bytes, or of KiB, MiB or GiB such as 64KiB, 0 is off")
 		return 0
 	}
-	return number * unit
+	if number*unit > uint64(maxFrame) {
+		return maxFrame
+	}
+	return int(number * unit)
 }
 
 // duration is a Go duration string, from shortest to longest; empty and 0 are off.

@@ -138,7 +138,11 @@ func (x *talker) settle() error {
 	return nil
 }
 
-// ping pings at a pace until stop is closed.
+// mostPings is how many pings either end sends: with the pongs to the other's, and to the gateway's, a client stays below
+// the 1,000 control frames that it may send at once.
+const mostPings = 300
+
+// ping pings at a pace until stop is closed, or there have been mostPings.
 func (x *talker) ping(stop <-chan struct{}, pace time.Duration) error {
 	ticker := time.NewTicker(pace)
 	defer ticker.Stop()
@@ -148,11 +152,15 @@ func (x *talker) ping(stop <-chan struct{}, pace time.Duration) error {
 			return nil
 		case <-ticker.C:
 		}
+		if x.pings.Add(1) > mostPings {
+			x.pings.Add(-1)
+			<-stop
+			return nil
+		}
 		err := x.WriteControl(gorilla.PingMessage, []byte(x.name+" pings"), time.Now().Add(wire.Timeout))
 		if err != nil {
 			return fmt.Errorf("%s pings: %w", x.name, err)
 		}
-		x.pings.Add(1)
 	}
 }
 

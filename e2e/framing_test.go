@@ -170,10 +170,10 @@ func TestBreachUnjudged(t *testing.T) {
 	})
 }
 
-// TestLargestLength has a frame announce half the largest legal length, which is all that wsfw takes: no sum of offsets
-// may overflow.
+// TestLargestLength has a frame announce half of what an int can tell, which is all that wsfw takes: no sum of offsets may
+// overflow.
 func TestLargestLength(t *testing.T) {
-	largest := wire.Frame{Fin: true, Opcode: wire.OpBinary, Claim: 1 << 62, Payload: payload(3000)}
+	largest := wire.Frame{Fin: true, Opcode: wire.OpBinary, Claim: 1 << (strconv.IntSize - 2), Payload: payload(3000)}
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"closeTimeout": "500ms"})
 		for _, by := range ends {

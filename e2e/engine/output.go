@@ -95,11 +95,18 @@ func writtenBy(line map[string]any, name string) bool {
 	return written == name
 }
 
+// outputEnd is a line that ends what collect reads. The end of a pipe may not come: the plugin has a descriptor of its own
+// for standard output.
+const outputEnd = "\x00\n"
+
 // collect sorts the lines of r until it ends: the plugin's go to log, all others to rest, unchanged.
 func collect(r io.Reader, log *Log, rest io.Writer) {
 	in := bufio.NewReader(r)
 	for {
 		text, err := in.ReadString('\n')
+		if text == outputEnd {
+			return
+		}
 		if line := pluginLine(text); line != nil {
 			log.add(text, line)
 		} else {
@@ -140,6 +147,7 @@ func CaptureStdout() (restore func()) {
 	os.Stdout = w
 	return func() {
 		os.Stdout = stdout
+		_, _ = io.WriteString(w, outputEnd) // the pipe is open, and read
 		w.Close()
 		<-done
 	}
