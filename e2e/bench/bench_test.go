@@ -117,7 +117,7 @@ func TestSystems(t *testing.T) {
 
 // small are options for a machine on which much else runs.
 func small() options {
-	return options{time: 200 * time.Millisecond, memory: memory{sessions: 20, settle: time.Millisecond}}
+	return options{time: 200 * time.Millisecond, slice: 50 * time.Millisecond, memory: memory{sessions: 20, settle: time.Millisecond}}
 }
 
 // TestChildren finds the process that another has begun.

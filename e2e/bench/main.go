@@ -25,6 +25,7 @@ type options struct {
 	idle      idle
 	flood     time.Duration
 	time      time.Duration
+	slice     time.Duration
 	memory    memory
 }
 
@@ -46,6 +47,7 @@ func main() {
 	flag.DurationVar(&o.idle.window, "window", 30*time.Second, "idle: time measured, at least three intervals")
 	flag.DurationVar(&o.flood, "flood", 6*time.Second, "flood-*: time measured; with the second before it longer than a close may take")
 	flag.DurationVar(&o.time, "time", 1500*time.Millisecond, "all others but memory: time measured")
+	flag.DurationVar(&o.slice, "slice", 100*time.Millisecond, "session: time of one turn; each system has as many a round as -time holds")
 	flag.IntVar(&o.memory.sessions, "connections", 5000, "memory: how many sessions")
 	flag.DurationVar(&o.memory.settle, "rest", 5*time.Second, "memory: time that they are left to themselves")
 	flag.Parse()
@@ -105,6 +107,9 @@ func (o options) bench() (*bench, error) {
 	if o.time < 100*time.Millisecond || o.memory.sessions < 1 {
 		return nil, errors.New("-time has to be 100ms at least, and -connections positive")
 	}
+	if o.slice < 10*time.Millisecond || o.slice > o.time {
+		return nil, errors.New("-slice has to be 10ms at least, and -time at most")
+	}
 	chosen, err := choose(systems(o.idle.interval), o.systems, func(s system) string { return s.name })
 	if err != nil {
 		return nil, fmt.Errorf("-systems: %w", err)
@@ -148,6 +153,10 @@ func (o options) speeds() []workload {
 	}
 	return append(found,
 		workload{name: "handshakes", systems: all, run: handshakes{callers: 16, span: s}.run},
+		workload{
+			name: "session", systems: []string{native, "wsfw", "wsfw-inline", "wsfw-tunnel", "wsfw-all"},
+			together: sessions(o.time, o.slice).run,
+		},
 		workload{name: "latency", systems: gateways, run: latency{sessions: 10, rate: 500, window: o.time}.run},
 		workload{name: "memory", systems: gateways, run: o.memory.run},
 	)
