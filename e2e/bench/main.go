@@ -33,18 +33,18 @@ func main() {
 	if playPart() {
 		return
 	}
-	o := options{idle: idle{tolerance: 0.1}}
+	o := options{idle: idle{sizes: sizes{2000, 8000, 16_000}, tolerance: 0.1}}
 	flag.IntVar(&o.rounds, "rounds", 5, "how often every system takes its turn")
 	flag.StringVar(&o.systems, "systems", "", "the `names` of those to measure, separated by commas (each workload's own)")
 	flag.StringVar(&o.workloads, "workloads", "", "the `names` of those to measure under, separated by commas (all of them)")
 	flag.StringVar(&o.report, "report", "", "`file` to write the report to, as JSON")
 	flag.StringVar(&o.chart, "chart", "", "`file` to draw the report in, as SVG")
 	flag.StringVar(&o.profiles, "profiles", "", "`directory` for the gateways' CPU profiles, taken after the measurement")
-	flag.IntVar(&o.idle.sessions, "sessions", 8000, "idle: how many sessions")
-	flag.IntVar(&o.idle.rate, "rate", 800, "idle: how many sessions are opened a second, at most")
-	flag.DurationVar(&o.idle.interval, "interval", 10*time.Second, "idle: pingInterval of the systems that ping")
-	flag.DurationVar(&o.idle.settle, "settle", 10*time.Second, "idle: time between the opening and the measurement")
-	flag.DurationVar(&o.idle.window, "window", 30*time.Second, "idle: time measured, at least three intervals")
+	flag.Var(&o.idle.sizes, "sessions", "idle-pings: how many sessions, one `number` after the other, separated by commas")
+	flag.IntVar(&o.idle.rate, "rate", 800, "idle-pings: how many sessions are opened a second, at most")
+	flag.DurationVar(&o.idle.interval, "interval", 10*time.Second, "idle-pings: pingInterval of the systems that ping")
+	flag.DurationVar(&o.idle.settle, "settle", 10*time.Second, "idle-pings: time between the opening and the measurement")
+	flag.DurationVar(&o.idle.window, "window", 30*time.Second, "idle-pings: time measured, at least three intervals")
 	flag.DurationVar(&o.flood, "flood", 6*time.Second, "flood-*: time measured; with the second before it longer than a close may take")
 	flag.DurationVar(&o.time, "time", 1500*time.Millisecond, "all others but memory: time measured")
 	flag.DurationVar(&o.slice, "slice", 100*time.Millisecond, "session: time of one turn; each system has as many a round as -time holds")
@@ -95,8 +95,8 @@ func (r *report) publish(o options) error {
 
 // bench is what the options ask for.
 func (o options) bench() (*bench, error) {
-	if o.rounds < 1 || o.idle.sessions < 1 || o.idle.rate < 1 {
-		return nil, errors.New("-rounds, -sessions and -rate have to be positive")
+	if o.rounds < 1 || o.idle.rate < 1 {
+		return nil, errors.New("-rounds and -rate have to be positive")
 	}
 	if o.idle.interval <= 0 || o.idle.window < 3*o.idle.interval {
 		return nil, errors.New("-window has to be at least three times -interval")
@@ -126,7 +126,7 @@ func (o options) bench() (*bench, error) {
 func (o options) chosenWorkloads() ([]workload, error) {
 	all := o.speeds()
 	pinging := []string{native, "wsfw-pings", "wsfw-all", "relay", "fastify"}
-	all = append(all, workload{name: "idle", systems: pinging, run: o.idle.run})
+	all = append(all, workload{name: "idle-pings", systems: pinging, prepare: o.idle.prepare, run: o.idle.run})
 	for _, f := range floods(o.flood) {
 		all = append(all, workload{name: "flood-" + f.name, systems: f.systems, run: f.run})
 	}

@@ -90,10 +90,10 @@ func TestVisit(t *testing.T) {
 			newPeers().serve(conn, sendBack)
 		}), ""},
 		{"another message", upgraded(func(conn net.Conn) { newPeers().serve(conn, acknowledge) }), "is answered by"},
-		{"the connection stays", upgraded(func(conn net.Conn) {
+		{"more than a close", upgraded(func(conn net.Conn) {
 			newPeers().serve(kept{conn}, sendBack)
 			_, _ = conn.Write([]byte("more"))
-		}), "want the end"},
+		}), "more comes after"},
 		{"the connection breaks", upgraded(func(conn net.Conn) { conn.Close() }), "after"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

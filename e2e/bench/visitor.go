@@ -60,8 +60,12 @@ func visit(addr string) error {
 			return err
 		}
 	}
-	if _, err := peer.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("after the close frames: %v, want the end", err)
+	_, err = peer.Read(make([]byte, 1))
+	switch {
+	case err == nil:
+		return errors.New("more comes after the close frames")
+	case !errors.Is(err, io.EOF):
+		return fmt.Errorf("after the close frames: %w", err)
 	}
 	return nil
 }
