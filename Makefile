@@ -56,7 +56,7 @@ bench: bench-build $(FASTIFY) bench-packages
 bench-quick: bench-build
 	e2e/.bin/bench -rounds 2 -time 1s -connections 500 -rest 1s \
 		-systems traefik,wsfw,wsfw-all,wsfw-tunnel,wsfw-inline \
-		-workloads ping-pong,pipelined,push,64KiB,handshakes,memory $(BENCHFLAGS)
+		-workloads ping-pong,pipelined,push,64KiB,handshakes,session,memory $(BENCHFLAGS)
 
 bench-build: $(TRAEFIK)
 	go build -C e2e -buildvcs=auto -o .bin/bench ./bench

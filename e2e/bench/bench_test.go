@@ -29,22 +29,32 @@ func TestIdle(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
 		const interval = 500 * time.Millisecond
 		w := idle{
-			sessions: 20, rate: 200, interval: interval, settle: interval, window: 4 * interval,
+			sizes: sizes{10, 20}, rate: 200, interval: interval, settle: interval, window: 4 * interval,
 			tolerance: 0.5, // of a machine on which much else runs
 		}
 		b := &bench{
-			rounds:    2,
+			rounds:    1,
 			systems:   []system{hosted(t, e, native, 0), hosted(t, e, "pings", interval)},
-			workloads: []workload{{name: "idle", run: w.run}},
+			workloads: []workload{{name: "idle-pings", prepare: w.prepare, run: w.run}},
 			log:       t.Output(),
 		}
 		if err := b.run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range b.systems {
-			like := sample{system: s.name, workload: "idle", measurement: measurement{metric: "cpu"}}
-			if got := len(b.values(like)); got != b.rounds {
-				t.Errorf("%s: %d rounds have a figure, want %d", s.name, got, b.rounds)
+		for _, c := range []struct {
+			system, metric string
+			rounds         int
+		}{
+			{native, "cpu, 10 sessions", b.rounds},
+			{native, "memory, 20 sessions", b.rounds},
+			{native, "cpu a session, 10 to 20", 0}, // it does not ping
+			{"pings", "cpu, 10 sessions", b.rounds},
+			{"pings", "cpu, 20 sessions", b.rounds},
+			{"pings", "cpu a session, 10 to 20", b.rounds},
+		} {
+			like := sample{system: c.system, workload: "idle-pings", measurement: measurement{metric: c.metric}}
+			if got := len(b.values(like)); got != c.rounds {
+				t.Errorf("%s, %s: %d rounds have a figure, want %d", c.system, c.metric, got, c.rounds)
 			}
 		}
 	})
@@ -117,7 +127,7 @@ func TestSystems(t *testing.T) {
 
 // small are options for a machine on which much else runs.
 func small() options {
-	return options{time: 200 * time.Millisecond, memory: memory{sessions: 20, settle: time.Millisecond}}
+	return options{time: 200 * time.Millisecond, slice: 50 * time.Millisecond, memory: memory{sessions: 20, settle: time.Millisecond}}
 }
 
 // TestChildren finds the process that another has begun.
@@ -148,9 +158,9 @@ func TestChildren(t *testing.T) {
 
 // TestChoose picks workloads by name.
 func TestChoose(t *testing.T) {
-	chosen, err := options{workloads: "flood-bytes, idle"}.chosenWorkloads()
-	if err != nil || len(chosen) != 2 || chosen[0].name != "flood-bytes" || chosen[1].name != "idle" {
-		t.Errorf("chosen are %v (%v), want flood-bytes and idle", chosen, err)
+	chosen, err := options{workloads: "flood-bytes, idle-pings"}.chosenWorkloads()
+	if err != nil || len(chosen) != 2 || chosen[0].name != "flood-bytes" || chosen[1].name != "idle-pings" {
+		t.Errorf("chosen are %v (%v), want flood-bytes and idle-pings", chosen, err)
 	}
 	if !chosen[0].isFor(system{name: "wsfw-limits"}) || chosen[1].isFor(system{name: "wsfw-limits"}) {
 		t.Error("wsfw-limits is for a flood of bytes, and not for idle sessions")
@@ -179,7 +189,7 @@ func hosted(t *testing.T, e engine.Engine, name string, pings time.Duration) sys
 
 // TestJudge holds tallies against what a workload of ten sessions wants in four intervals.
 func TestJudge(t *testing.T) {
-	w := idle{sessions: 10, tolerance: 0.1}
+	w := crowd{idle: idle{tolerance: 0.1}, sessions: 10}
 	for _, c := range []struct {
 		name     string
 		tally    Tally

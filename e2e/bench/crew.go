@@ -77,6 +77,13 @@ func (c *crew) knock(ctx context.Context, k Knock) error {
 	return c.call(ctx, "Peers.Knock", k, &struct{}{})
 }
 
+// visit has the crew open and close sessions, and returns when that is over.
+func (c *crew) visit(ctx context.Context, v Visit) (Visits, error) {
+	var made Visits
+	err := c.call(ctx, "Peers.Visit", v, &made)
+	return made, err
+}
+
 // score is what the crew has had since it was last asked.
 func (c *crew) score() (Score, error) {
 	var s Score

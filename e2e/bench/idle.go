@@ -4,13 +4,17 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// idle is the workload of sessions that say nothing: their peers answer pings, and that is all.
+// idle is the workload of sessions that say nothing: their peers answer pings, and that is all. It is measured with some
+// sessions, and then with more of them on the same gateway.
 type idle struct {
-	sessions int
-	rate     int // of opening, a second
+	sizes    sizes // how many sessions, in ascending order
+	rate     int   // of opening, a second
 	interval time.Duration
 	settle   time.Duration // between the opening and the measurement
 	window   time.Duration // of the measurement
@@ -20,24 +24,108 @@ type idle struct {
 	tolerance float64
 }
 
-// run measures the gateway's CPU time and memory.
-func (w idle) run(ctx context.Context, s *stage) ([]measurement, error) {
+// sizes are numbers of sessions, and a flag.
+type sizes []int
+
+// String implements [flag.Value].
+func (s *sizes) String() string {
+	var texts []string
+	for _, size := range *s {
+		texts = append(texts, strconv.Itoa(size))
+	}
+	return strings.Join(texts, ",")
+}
+
+// Set implements [flag.Value].
+func (s *sizes) Set(text string) error {
+	var found sizes
+	for one := range strings.SplitSeq(text, ",") {
+		size, err := strconv.Atoi(strings.TrimSpace(one))
+		if err != nil {
+			return err
+		}
+		if last := append(sizes{0}, found...); size <= last[len(found)] {
+			return fmt.Errorf("%d does not come after %d", size, last[len(found)])
+		}
+		found = append(found, size)
+	}
+	*s = found
+	return nil
+}
+
+// prepare has processes hold open as many files as the sessions take, and leaves out the sizes for which they may not.
+func (w *idle) prepare() error {
+	for i, size := range w.sizes {
+		if err := allowFiles(filesFor(size)); err != nil {
+			unfit := w.sizes[i:]
+			w.sizes = w.sizes[:i]
+			return fmt.Errorf("no figures of %s sessions: %w", &unfit, err)
+		}
+	}
+	return nil
+}
+
+// run measures the gateway's CPU time and memory, and how the first grows with the number of sessions. What a session takes
+// must not.
+func (w *idle) run(ctx context.Context, s *stage) (found []measurement, err error) {
 	before, err := s.read()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.clients.open(ctx, Opening{Addr: s.gateway.addr, Sessions: w.sessions, Rate: w.rate}); err != nil {
-		return nil, fmt.Errorf("opening sessions: %w", err)
+	var each []float64 // CPU time for each session
+	open := 0
+	for _, size := range w.sizes {
+		if err := s.clients.open(ctx, Opening{Addr: s.gateway.addr, Sessions: size - open, Rate: w.rate}); err != nil {
+			return found, fmt.Errorf("opening %d sessions: %w", size, err)
+		}
+		open = size
+		c := crowd{idle: *w, sessions: size}
+		figures, err := c.measure(ctx, s, before)
+		if err != nil {
+			return found, fmt.Errorf("%d sessions: %w", size, err)
+		}
+		each = append(each, figures[0].value/float64(size))
+		found = append(found, named(figures, size)...)
 	}
+	if len(each) > 1 && s.system.pings > 0 {
+		found = append(found, growth(w.sizes, each))
+	}
+	if err := s.profile(ctx); err != nil {
+		return found, fmt.Errorf("taking a CPU profile: %w", err)
+	}
+	return found, nil
+}
+
+// named are figures of that many sessions, whose metrics say so.
+func named(figures []measurement, sessions int) []measurement {
+	found := slices.Clone(figures)
+	for i := range found {
+		found[i].metric += fmt.Sprintf(", %d sessions", sessions)
+	}
+	return found
+}
+
+// growth is what a session of the most takes of what one of the fewest does.
+func growth(of sizes, each []float64) measurement {
+	last := len(each) - 1
+	metric := fmt.Sprintf("cpu a session, %d to %d", of[0], of[last])
+	return measurement{metric, "times", each[last] / each[0]}
+}
+
+// crowd is a number of idle sessions.
+type crowd struct {
+	idle
+	sessions int
+}
+
+// measure measures the gateway, CPU time first, with that many sessions on it. They are all open.
+func (w crowd) measure(ctx context.Context, s *stage, before usage) ([]measurement, error) {
 	if err := rest(ctx, w.settle); err != nil {
 		return nil, err
 	}
 	from, to, pings, err := w.watch(ctx, s)
 	if err != nil {
 		return nil, err
-	}
-	if err := s.profile(ctx); err != nil {
-		return nil, fmt.Errorf("taking a CPU profile: %w", err)
 	}
 	return append(
 		load(from, to),
@@ -48,7 +136,7 @@ func (w idle) run(ctx context.Context, s *stage) ([]measurement, error) {
 }
 
 // watch reads the usage at both ends of the window, and holds what the peers saw meanwhile against what it should be.
-func (w idle) watch(ctx context.Context, s *stage) (from, to usage, pings int64, err error) {
+func (w crowd) watch(ctx context.Context, s *stage) (from, to usage, pings int64, err error) {
 	if _, err = w.check(s, 0); err != nil {
 		return from, to, 0, err
 	}
@@ -67,7 +155,7 @@ func (w idle) watch(ctx context.Context, s *stage) (from, to usage, pings int64,
 
 // check takes both sides' tallies, which are to be those of a time d. Zero means that the pings do not matter yet. It
 // returns how many pings the peers had.
-func (w idle) check(s *stage, d time.Duration) (pings int64, err error) {
+func (w crowd) check(s *stage, d time.Duration) (pings int64, err error) {
 	for name, c := range map[string]*crew{"clients": s.clients, "upstreams": s.upstream} {
 		t, err := c.tally()
 		if err != nil {
@@ -86,7 +174,7 @@ func (w idle) check(s *stage, d time.Duration) (pings int64, err error) {
 }
 
 // judge wants all sessions open and, in a time d that is not zero, every one of them pinged at the interval.
-func (w idle) judge(t Tally, interval, d time.Duration) error {
+func (w crowd) judge(t Tally, interval, d time.Duration) error {
 	if t.Open != w.sessions || t.Ended > 0 {
 		return fmt.Errorf("%d sessions are open and %d have ended, want all %d open", t.Open, t.Ended, w.sessions)
 	}

@@ -25,6 +25,7 @@ type options struct {
 	idle      idle
 	flood     time.Duration
 	time      time.Duration
+	slice     time.Duration
 	memory    memory
 }
 
@@ -32,20 +33,21 @@ func main() {
 	if playPart() {
 		return
 	}
-	o := options{idle: idle{tolerance: 0.1}}
+	o := options{idle: idle{sizes: sizes{2000, 8000, 16_000}, tolerance: 0.1}}
 	flag.IntVar(&o.rounds, "rounds", 5, "how often every system takes its turn")
 	flag.StringVar(&o.systems, "systems", "", "the `names` of those to measure, separated by commas (each workload's own)")
 	flag.StringVar(&o.workloads, "workloads", "", "the `names` of those to measure under, separated by commas (all of them)")
 	flag.StringVar(&o.report, "report", "", "`file` to write the report to, as JSON")
 	flag.StringVar(&o.chart, "chart", "", "`file` to draw the report in, as SVG")
 	flag.StringVar(&o.profiles, "profiles", "", "`directory` for the gateways' CPU profiles, taken after the measurement")
-	flag.IntVar(&o.idle.sessions, "sessions", 8000, "idle: how many sessions")
-	flag.IntVar(&o.idle.rate, "rate", 800, "idle: how many sessions are opened a second, at most")
-	flag.DurationVar(&o.idle.interval, "interval", 10*time.Second, "idle: pingInterval of the systems that ping")
-	flag.DurationVar(&o.idle.settle, "settle", 10*time.Second, "idle: time between the opening and the measurement")
-	flag.DurationVar(&o.idle.window, "window", 30*time.Second, "idle: time measured, at least three intervals")
+	flag.Var(&o.idle.sizes, "sessions", "idle-pings: how many sessions, one `number` after the other, separated by commas")
+	flag.IntVar(&o.idle.rate, "rate", 800, "idle-pings: how many sessions are opened a second, at most")
+	flag.DurationVar(&o.idle.interval, "interval", 10*time.Second, "idle-pings: pingInterval of the systems that ping")
+	flag.DurationVar(&o.idle.settle, "settle", 10*time.Second, "idle-pings: time between the opening and the measurement")
+	flag.DurationVar(&o.idle.window, "window", 30*time.Second, "idle-pings: time measured, at least three intervals")
 	flag.DurationVar(&o.flood, "flood", 6*time.Second, "flood-*: time measured; with the second before it longer than a close may take")
 	flag.DurationVar(&o.time, "time", 1500*time.Millisecond, "all others but memory: time measured")
+	flag.DurationVar(&o.slice, "slice", 100*time.Millisecond, "session: time of one turn; each system has as many a round as -time holds")
 	flag.IntVar(&o.memory.sessions, "connections", 5000, "memory: how many sessions")
 	flag.DurationVar(&o.memory.settle, "rest", 5*time.Second, "memory: time that they are left to themselves")
 	flag.Parse()
@@ -93,8 +95,8 @@ func (r *report) publish(o options) error {
 
 // bench is what the options ask for.
 func (o options) bench() (*bench, error) {
-	if o.rounds < 1 || o.idle.sessions < 1 || o.idle.rate < 1 {
-		return nil, errors.New("-rounds, -sessions and -rate have to be positive")
+	if o.rounds < 1 || o.idle.rate < 1 {
+		return nil, errors.New("-rounds and -rate have to be positive")
 	}
 	if o.idle.interval <= 0 || o.idle.window < 3*o.idle.interval {
 		return nil, errors.New("-window has to be at least three times -interval")
@@ -104,6 +106,9 @@ func (o options) bench() (*bench, error) {
 	}
 	if o.time < 100*time.Millisecond || o.memory.sessions < 1 {
 		return nil, errors.New("-time has to be 100ms at least, and -connections positive")
+	}
+	if o.slice < 10*time.Millisecond || o.slice > o.time {
+		return nil, errors.New("-slice has to be 10ms at least, and -time at most")
 	}
 	chosen, err := choose(systems(o.idle.interval), o.systems, func(s system) string { return s.name })
 	if err != nil {
@@ -121,7 +126,7 @@ func (o options) bench() (*bench, error) {
 func (o options) chosenWorkloads() ([]workload, error) {
 	all := o.speeds()
 	pinging := []string{native, "wsfw-pings", "wsfw-all", "relay", "fastify"}
-	all = append(all, workload{name: "idle", systems: pinging, run: o.idle.run})
+	all = append(all, workload{name: "idle-pings", systems: pinging, prepare: o.idle.prepare, run: o.idle.run})
 	for _, f := range floods(o.flood) {
 		all = append(all, workload{name: "flood-" + f.name, systems: f.systems, run: f.run})
 	}
@@ -148,6 +153,10 @@ func (o options) speeds() []workload {
 	}
 	return append(found,
 		workload{name: "handshakes", systems: all, run: handshakes{callers: 16, span: s}.run},
+		workload{
+			name: "session", systems: []string{native, "wsfw", "wsfw-inline", "wsfw-tunnel", "wsfw-all"},
+			together: sessions(o.time, o.slice).run,
+		},
 		workload{name: "latency", systems: gateways, run: latency{sessions: 10, rate: 500, window: o.time}.run},
 		workload{name: "memory", systems: gateways, run: o.memory.run},
 	)
