@@ -257,7 +257,7 @@ func (t *takeover) WriteHeader(status int) {
 // hintNoop tells, once, of a service that upgrades nothing: noop@internal answers all requests so.
 func hintNoop(u *upgrade) {
 	if u.middleware.hinted.CompareAndSwap(false, true) {
-		line := eventOf(u, refuseTeapot, "warn", "the service answered 418")
+		line := eventOf(u, http.StatusTeapot, "service_upgrades_nothing", "warn", "the service answered 418")
 		line.Hint = "noop@internal upgrades nothing: name a service that does, or set upstreamEndpoint"
 		logEvent(line)
 	}

@@ -49,8 +49,6 @@ var (
 	refuseBody      = &refusal{http.StatusBadRequest, "has_body", "A WebSocket upgrade must have no body.", nil}
 	refuseLength    = &refusal{http.StatusBadRequest, "too_long", "A list in a header, or the path, has more than 100 items.", nil}
 	refuseOrigin    = &refusal{http.StatusForbidden, "bad_origin", "This origin may not connect here.", nil}
-	refuseForbidden = &refusal{http.StatusForbidden, "upstream_forbids", "", nil} // by the upstream: for the log only
-	refuseTeapot    = &refusal{http.StatusTeapot, "service_upgrades_nothing", "", nil}
 	refuseOffer     = &refusal{http.StatusBadRequest, "no_subprotocol", "None of the offered subprotocols is spoken here.", nil}
 	refusePath      = &refusal{http.StatusBadRequest, "bad_path", "The path must begin with a slash, and have neither dot segments nor spaces and control characters.", nil}
 	refuseLoop      = &refusal{http.StatusLoopDetected, "loop", "The WebSocket server behind this address leads back to it.", nil}

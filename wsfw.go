@@ -239,15 +239,15 @@ func loggedSubprotocol(u *upgrade) string {
 func refuse(u *upgrade, r *refusal) {
 	answerRefusal(u.rw, u.req, r)
 	if r != refuseGone {
-		logEvent(eventOf(u, r, "warn", "request refused"))
+		logEvent(eventOf(u, r.status, r.reason, "warn", "request refused"))
 	}
 }
 
-// eventOf is a line about an upgrade that has come to a refusal.
-func eventOf(u *upgrade, r *refusal, level, message string) *eventLine {
+// eventOf is a line about an upgrade that is answered with a status, for a reason.
+func eventOf(u *upgrade, status int, reason, level, message string) *eventLine {
 	return &eventLine{
 		Level: level, Message: message, Name: u.middleware.name,
-		Client: u.req.RemoteAddr, Path: u.path, Status: r.status, Reason: r.reason,
+		Client: u.req.RemoteAddr, Path: u.path, Status: status, Reason: reason,
 	}
 }
 
@@ -256,9 +256,7 @@ func eventOf(u *upgrade, r *refusal, level, message string) *eventLine {
 func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 	to := u.middleware.settings.upstream
 	if answer.StatusCode == http.StatusForbidden && !to.passHost && to.headers["Host"] == nil && u.req.Header["Origin"] != nil {
-		line := eventOf(u, refuseForbidden, "warn", "upstream "+u.upstream+" answered 403")
-		line.Hint = "many servers compare Origin with Host: try passHostHeader: true"
-		logEvent(line)
+		hintHost(u)
 	}
 	limited.N = unlimited
 	release := onDone(u.req.Context(), u.dialed)
@@ -266,9 +264,16 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 	pass(u.rw, answer)
 }
 
+// hintHost tells why an upstream may have refused a browser.
+func hintHost(u *upgrade) {
+	line := eventOf(u, http.StatusForbidden, "upstream_forbids", "warn", "upstream "+u.upstream+" answered 403")
+	line.Hint = "many servers compare Origin with Host: try passHostHeader: true"
+	logEvent(line)
+}
+
 // reportClient logs why a client's connection could not be had, or not be written to.
 func reportClient(u *upgrade, r *refusal, cause error) {
-	line := eventOf(u, r, "error", "client connection not taken over")
+	line := eventOf(u, r.status, r.reason, "error", "client connection not taken over")
 	line.Error = cause.Error()
 	logEvent(line)
 }
@@ -312,7 +317,7 @@ func reportUpstream(u *upgrade, r *refusal, cause error) {
 	if name == "" {
 		name = "of an unknown address" // the service has not told which
 	}
-	line := eventOf(u, r, "error", "upstream "+name+" failed")
+	line := eventOf(u, r.status, r.reason, "error", "upstream "+name+" failed")
 	line.Error = cause.Error()
 	logEvent(line)
 }
