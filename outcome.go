@@ -36,13 +36,13 @@ func passClose(s *session, f *flow) {
 	mark(s, &f.from.closeReceived, &f.to.closeSent)
 }
 
-// passUsualClose is passClose, and what follows it, for the end that almost all sessions have: a close frame that comes by
-// itself goes on to a side that nothing else is to be sent, and is answered, or is the answer. It takes the fewest steps,
+// passUsualClose is passClose, and what follows it, for the end that almost all sessions have: a close frame
+// goes on to a side that nothing else is to be sent, and is answered, or is the answer. It takes the fewest steps,
 // for an interpreted session's end costs as much as its beginning. It is false where there is more to it.
 func passUsualClose(s *session, f *flow) bool {
 	x, to, t := f.from, f.to, f.track
 	s.mu.Lock()
-	if t.fault != nil || to.farewell != nil || to.closeSent || x.lost || to.lost || s.waits || s.over {
+	if to.farewell != nil || to.closeSent || x.lost || to.lost || s.waits || s.over {
 		s.mu.Unlock()
 		return false
 	}
@@ -64,7 +64,7 @@ func passUsualClose(s *session, f *flow) bool {
 		return true
 	}
 	t.frames++
-	f.bytes += int64(f.held)
+	f.bytes += int64(len(t.closing))
 	s.mu.Lock()
 	x.closeReceived = true
 	to.closeSent = true

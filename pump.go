@@ -59,19 +59,15 @@ func hear(s *session, f *flow, n int, err error) bool {
 		f.pen.Lock()
 	}
 	if isClose(f, n) {
-		if passUsualClose(s, f) {
-			restore(f)
-			return false
-		}
-		if s.writeTimeout > 0 {
-			rouse(s, f) // for the deadline of the write
-		}
 		if f.track.fault != nil {
+			if s.writeTimeout > 0 {
+				rouse(s, f) // for the deadline of the write
+			}
 			s.breach(f)
+			hearOut(s, f)
 		} else {
-			passClose(s, f)
+			endByClose(s, f)
 		}
-		hearOut(s, f)
 		restore(f)
 		return false
 	}
@@ -148,8 +144,7 @@ func work(s *session, f *flow, n int, err error) bool {
 		return false
 	}
 	if f.track.closing != nil {
-		passClose(s, f)
-		hearOut(s, f)
+		endByClose(s, f)
 		return false
 	}
 	if readErr != nil && !errors.Is(readErr, os.ErrDeadlineExceeded) {
@@ -182,6 +177,18 @@ func isClose(f *flow, n int) bool {
 	f.held = n
 	walkClose(f.track, f.buf[:n])
 	return true
+}
+
+// endByClose is the end of a direction by its source's close frame.
+func endByClose(s *session, f *flow) {
+	if passUsualClose(s, f) {
+		return
+	}
+	if s.writeTimeout > 0 && f.idle {
+		rouse(s, f) // for the deadline of the write
+	}
+	passClose(s, f)
+	hearOut(s, f)
 }
 
 // hearOut is the end of a direction that may say nothing more. It drains what still comes, so
