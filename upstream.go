@@ -218,9 +218,9 @@ var ofHandshake = map[string]bool{
 	keyHeader: true, versionHeader: true, protocolHeader: true, extensionsHeader: true, "Content-Length": true, "Host": true,
 }
 
-// requestForm is the opening handshake: its target, Host, key, offer, source, further header lines and the
-// end.
-const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s%s"
+// requestForm begins the opening handshake's request: its target, Host, key, offer and source. Further header lines
+// follow, and the upstream's tail.
+const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s"
 
 // forward asks the upstream for what the client has asked for, and joins the two once it has agreed. Otherwise it answers
 // the client.
@@ -292,9 +292,10 @@ func opening(u *upgrade, to *upstream, e *endpoint, target, key string) *bytes.B
 	} else if to.tellsSource && u.ip != "" {
 		source = "X-Forwarded-For: " + u.ip + "\r\n"
 	}
-	lines, request := new(bytes.Buffer), new(bytes.Buffer)
-	_ = header.WriteSubset(lines, to.withheld)
-	fmt.Fprintf(request, requestForm, target, host, key, u.offer.lines, source, lines, to.tail)
+	request := new(bytes.Buffer)
+	fmt.Fprintf(request, requestForm, target, host, key, u.offer.lines, source)
+	_ = header.WriteSubset(request, to.withheld)
+	request.WriteString(to.tail)
 	return request
 }
 
@@ -359,7 +360,7 @@ func exchange(u *upgrade, to *upstream, request *bytes.Buffer, limited *io.Limit
 		_ = conn.SetDeadline(time.Now().Add(to.upgradeTimeout))
 	}
 	release := onDone(u.req.Context(), conn)
-	_, err = conn.Write(request.Bytes())
+	_, err = request.WriteTo(conn)
 	if err == nil {
 		reader := bufio.NewReaderSize(limited, answerBufferBytes)
 		answer, err = readAnswer(reader, limited, new(bytes.Buffer))
