@@ -67,6 +67,19 @@ func (j *joined) closes(t *testing.T, by string, row closing) {
 	j.expectRecord(t, want)
 }
 
+// TestCloseHungUpOn has an upstream hang up on a client's close frame: the client, which has said its last word, gets
+// nothing but the end.
+func TestCloseHungUpOn(t *testing.T) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		j := newGround(t, e, nil).join(t)
+		send(t, j.client, wire.Close(1000, "bye"))
+		expect(t, j.upstream, j.client.Encode(wire.Close(1000, "bye")))
+		j.upstream.Close()
+		expectEnd(t, j.client)
+		j.expectOutcome(t, "client", 1000, "bye")
+	})
+}
+
 // partial is what a peer has sent when it vanishes.
 type partial struct {
 	name   string
