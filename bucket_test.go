@@ -118,3 +118,12 @@ func TestRateOfShortFrames(t *testing.T) {
 		t.Errorf("%d of 5 messages pass, fault %v", f.track.messages, f.track.fault)
 	}
 }
+
+// A client may answer as many pings as it is sent, however many those are.
+func TestPongsToOursAreAllowed(t *testing.T) {
+	track := newTrack(plain, true)
+	track.bound(&limits{pingInterval: 10 * time.Millisecond, pingClient: true})
+	if track.allowance.rate != 2*controlRate {
+		t.Errorf("there may be %v control frames a second, 100 of them pongs to ours", track.allowance.rate)
+	}
+}

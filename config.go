@@ -338,7 +338,11 @@ func (o *options) endpoint(key string, written any) *endpoint {
 	if number, err := strconv.Atoi(port); port != "" && (err != nil || number < 1 || number > 65535) {
 		o.add(key, "a URL with a port that is not between 1 and 65535", "write ws://host:port/path")
 	}
-	if u.Hostname() == "" {
+	host, _, _ := strings.Cut(u.Hostname(), "%")
+	if strings.Contains(host, ":") && net.ParseIP(host) == nil {
+		o.add(key, "a URL with two ports", "write ws://host:port/path, and an IPv6 address in brackets")
+	}
+	if host == "" {
 		o.add(key, "a URL without a host", "write ws://host:port/path")
 	}
 	return newEndpoint(u, secure)

@@ -51,6 +51,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{object{"upstreamEndpoint": "ftp://h"}, "upstreamEndpoint"},
 		{object{"upstreamEndpoint": "ws://:80/"}, "upstreamEndpoint"},
 		{object{"upstreamEndpoint": "ws://h:0/"}, "upstreamEndpoint"},
+		{object{"upstreamEndpoint": "ws://h:80:80/"}, "upstreamEndpoint"},
 		{object{"upstreamEndpoint": "ws://u:p@h/#f"}, "upstreamEndpoint upstreamEndpoint"},
 		{object{"upstreamPath": "append", "passHostHeader": true, "tunnel": true, "validate": "frames"}, "passHostHeader tunnel tunnel upstreamPath"},
 		{object{"upstreamEndpoint": "wss://h/", "upstreamRules": []any{object{"header": "A b", "query": "b"}}}, "upstreamRules[0] upstreamRules[0] upstreamRules[0].header upstreamRules[0].value"},
@@ -75,6 +76,32 @@ func TestMistakesAreNamed(t *testing.T) {
 		if got := strings.Join(keys, " "); got != c.want {
 			t.Errorf("mistakes in %s, want %s: %v", got, c.want, err)
 		}
+	}
+}
+
+// What is off, in whatever words, asks for nothing.
+func TestAsks(t *testing.T) {
+	for _, value := range []any{nil, "", " ", "0", 0, 0.0, "0s", "0ms", "0h0m0s", "0KiB", "0.0", false, "false", "False", []any{}, object{}} {
+		if newOptions(&mistakes{}, "", object{"key": value}).asks("key") {
+			t.Errorf("%T %v asks for something", value, value)
+		}
+	}
+	for _, value := range []any{"1", 1, 0.5, "10s", "0h1m", "64KiB", true, "off", []any{""}, object{"a": 1}} {
+		if !newOptions(&mistakes{}, "", object{"key": value}).asks("key") {
+			t.Errorf("%T %v asks for nothing", value, value)
+		}
+	}
+}
+
+// A wildcard whose domain is missing, for a variable was not set, allows nobody.
+func TestOriginsWithoutADomain(t *testing.T) {
+	for _, value := range []string{"https://*.", "https://*./", "https://*.:8443", "file://*.", "https://*", "http://*"} {
+		if rule, remedy := parseOrigin(value); remedy == "" {
+			t.Errorf("%s is taken: %+v", value, rule)
+		}
+	}
+	if rule, remedy := parseOrigin("chrome-extension://*"); remedy != "" || rule.allows(origin{"chrome-extension", "a.b", ""}, "") || !rule.allows(origin{"chrome-extension", "abc", ""}, "") {
+		t.Errorf("an extension: %+v, %s", rule, remedy)
 	}
 }
 

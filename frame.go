@@ -141,7 +141,11 @@ func (t *track) bound(l *limits) {
 		t.maxMessage = int64(l.maxMessageSize)
 	}
 	if t.masked && t.judged {
-		t.allowance = bucket{rate: controlRate, depth: controlBurst, share: controlBurst / sharing, tokens: controlBurst}
+		rate := float64(controlRate)
+		if l.pingInterval > 0 && l.pingClient {
+			rate += 1 / l.pingInterval.Seconds() // the pongs that we ask for
+		}
+		t.allowance = bucket{rate: rate, depth: controlBurst, share: controlBurst / sharing, tokens: controlBurst}
 		t.mostControls = 0
 	}
 	if t.maxFrame < 125 || t.maxMessage < 125 {

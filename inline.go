@@ -79,7 +79,7 @@ func between(u *upgrade, rw http.ResponseWriter, req *http.Request) {
 	callNext(t, inner)
 	<-t.ready
 	if t.service != nil {
-		joinNext(u, t, req)
+		joinNext(u, t)
 	}
 }
 
@@ -315,7 +315,7 @@ func finishAnswer(t *takeover) {
 }
 
 // joinNext hands next's answer to the client, and joins the connections, unless that is no session.
-func joinNext(u *upgrade, t *takeover, req *http.Request) {
+func joinNext(u *upgrade, t *takeover) {
 	head := new(bytes.Buffer)
 	limited := &io.LimitedReader{R: t.service.reads, N: maxAnswerHeader}
 	if t.head != nil {
@@ -330,9 +330,8 @@ func joinNext(u *upgrade, t *takeover, req *http.Request) {
 		passNext(t, head)
 		return
 	}
-	key := req.Header[keyHeader][0]
 	if err == nil {
-		err = verify(u, answer.Header, acceptFor(key))
+		err = verify(u, answer.Header, acceptFor(u.key))
 	}
 	if err != nil {
 		failNext(u, t, err)
@@ -343,7 +342,7 @@ func joinNext(u *upgrade, t *takeover, req *http.Request) {
 		rest = early(reader)
 	}
 	_ = t.client.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	err = writeSwitching(t.client, key, answer.Header)
+	err = writeSwitching(t.client, u.key, answer.Header)
 	_ = t.client.SetWriteDeadline(never)
 	if err != nil {
 		reportClient(u, refuseGone, err)
@@ -353,9 +352,42 @@ func joinNext(u *upgrade, t *takeover, req *http.Request) {
 	}
 }
 
-// passNext hands next's answer other than 101 to the client, of which head has been read.
+// passNext hands next's answer other than 101 to the client, of which head has been read, for as long as the client stays
+// and reads.
 func passNext(t *takeover, head io.Reader) {
-	_, _ = io.Copy(t.client, io.MultiReader(head, t.service.reads))
+	left := make(chan bool)
+	go watchClient(t, left)
+	source, buf := io.MultiReader(head, t.service.reads), borrow(&largeBuffers, largeBuffer)
+	for {
+		n, err := source.Read(*buf)
+		if n > 0 {
+			_ = t.client.SetWriteDeadline(time.Now().Add(switchingTimeout))
+			_, failed := t.client.Write((*buf)[:n])
+			if failed != nil {
+				break
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	largeBuffers.Put(buf)
+	_ = t.client.SetReadDeadline(past)
+	<-left
+}
+
+// watchClient ends next's answer when the client leaves: next then finds its connection closed. left is closed when nobody
+// watches any more.
+func watchClient(t *takeover, left chan bool) {
+	defer watched(t, left)
+	_, _ = io.Copy(io.Discard, t.source)
+}
+
+// watched, deferred, follows watchClient.
+func watched(t *takeover, left chan bool) {
+	_ = recover()
+	t.service.abandon()
+	close(left)
 }
 
 // failNext answers a client to whom next has not made a session, and logs the cause.

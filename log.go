@@ -97,7 +97,7 @@ func printable(text string) string {
 
 // The queue's bounds.
 const (
-	maxQueuedLines = 1000
+	maxQueuedLines = 500
 	maxQueuedBytes = 1 << 20
 )
 
@@ -240,9 +240,9 @@ func openOutput() io.Writer {
 		return os.Stdout
 	}
 	if info.Mode()&os.ModeSocket != 0 {
-		conn, err := net.FileConn(os.Stdout) // a socket, as under systemd, cannot be opened by its name
-		if err == nil {
-			return conn
+		socket := openSocket()
+		if socket != nil {
+			return socket
 		}
 	}
 	if info.Mode()&os.ModeNamedPipe != 0 {
@@ -254,6 +254,27 @@ func openOutput() io.Writer {
 		}
 	}
 	return os.Stdout
+}
+
+// openSocket is a descriptor of our own for standard output where that is a socket, as under systemd: it cannot be opened
+// by its name. nil where there is none. net makes it one that does not block, and so standard output itself, by which
+// Traefik would lose lines of its own: Fd makes both block again.
+func openSocket() *os.File {
+	conn, err := net.FileConn(os.Stdout)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil
+	}
+	file, err := socket.File()
+	if err != nil {
+		return nil
+	}
+	_ = file.Fd()
+	return file
 }
 
 // stdoutDescriptor is the number of standard output's descriptor. File.Fd would make its writes block threads.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -96,8 +97,12 @@ func (o *options) asks(key string) bool {
 		return reflect.ValueOf(value).Len() > 0
 	}
 	text := strings.TrimSpace(scalar(value))
-	return text != "" && text != "0" && text != "0s" && text != "false"
+	set, err := strconv.ParseBool(text)
+	return text != "" && !zero.MatchString(text) && (set || err != nil)
 }
+
+// zero is nothing, of whatever unit.
+var zero = regexp.MustCompile(`^(0+(\.0*)?[a-zA-Zµ]*)+$`)
 
 // given reports whether a key is there and not empty, be it to switch something off.
 func (o *options) given(key string) bool {

@@ -15,10 +15,11 @@ type originRule struct {
 	none     bool // a request without an Origin
 	sameHost bool
 	site     origin
-	anyLabel bool // one label stands before the site's host, or is all of it
+	anyLabel bool // one label stands before the site's host; where that is empty it is the whole host
 }
 
-// origin is a web origin (RFC 6454), the port of http and https always named. That of "null" has only this for its scheme.
+// origin is a web origin (RFC 6454), the port of http and https always named. The origin "null" has "null" for its scheme,
+// and nothing else.
 type origin struct {
 	scheme, host, port string
 }
@@ -44,23 +45,20 @@ func parseOrigin(value string) (originRule, string) {
 			return originRule{}, "must be written " + strings.Replace(lower, "ws", "http", 1) + ", for an Origin has the scheme of the page"
 		}
 	}
-	named := strings.Replace(lower, "://*.", "://", 1)
-	if named == lower && strings.HasSuffix(lower, "://*") && !strings.HasPrefix(lower, "http") {
-		named = strings.TrimSuffix(lower, "*")
+	if strings.HasSuffix(lower, "://*") && !strings.HasPrefix(lower, "http") {
+		return originRule{site: origin{scheme: strings.TrimSuffix(lower, "://*")}, anyLabel: true}, "" // such as extensions' ids
 	}
+	named := strings.Replace(lower, "://*.", "://", 1)
 	site, ok := splitOrigin(named)
 	wild := named != lower
-	if !ok && wild && site.scheme != "" && site.host == "" {
-		ok = true // a host that is one label, as those of extensions are
-	}
-	if !ok || strings.Contains(site.host, "*") {
+	if !ok || strings.Contains(site.host, "*") || wild && site.host == "" {
 		return originRule{}, "must be any, none, null, same-host, or scheme://host[:port], where the host may begin with one *. label"
 	}
 	site.host = asciiHost(site.host)
 	return originRule{site: site, anyLabel: wild}, ""
 }
 
-// splitOrigin takes scheme://host[:port] apart, in lower case. Where it is not ok, scheme and host are still as written.
+// splitOrigin takes scheme://host[:port] apart, in lower case.
 func splitOrigin(value string) (origin, bool) {
 	if value == opaque {
 		return origin{scheme: opaque}, true

@@ -43,11 +43,21 @@ func giveBack(u *upgrade) {
 		}
 		occupiedMu.Unlock()
 	}
-	if u.session == nil {
+	s := u.session
+	if s == nil {
 		hangUp(u)
-	} else if u.session.waits {
-		closeQuietly(u.session.client)
+	} else if s.arrived.Load() < directions {
+		abandonSession(s)
+	} else if s.waits {
+		closeQuietly(s.client)
 	}
+}
+
+// abandonSession ends a session whose directions have not both run, for something has panicked before.
+func abandonSession(s *session) {
+	defer swallow()
+	cut(s)
+	end(s)
 }
 
 // takePlace has a session count, unless there are too many.

@@ -160,7 +160,11 @@ func spellOut(f *flow) (readErr, writeErr error) {
 			buf = buf[:t.left]
 		}
 		n, err := f.from.reader.Read(buf)
-		if n > 0 && walk(t, buf[:n]) == n {
+		if n > 0 && walk(t, buf[:n]) != n {
+			f.held = n // for whoever looks for what stands behind the frame
+			return nil, nil
+		}
+		if n > 0 {
 			if _, failed := f.to.conn.Write(buf[:n]); failed != nil {
 				return nil, failed
 			}

@@ -33,7 +33,7 @@ func (t *tlsSource) config(hostname string) *tls.Config {
 		t.failed = len(mistakes) > 0
 		if t.failed {
 			// Most likely a file is being written: the next dial reads it again.
-			t.report("tls files not read again", errors.New(mistakes[0].key+": "+mistakes[0].problem))
+			t.report("tls files not read again", errors.New(mistakes[0].key+" is "+mistakes[0].problem+", "+mistakes[0].remedy))
 		} else {
 			t.current = fresh
 		}

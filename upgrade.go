@@ -76,7 +76,7 @@ func answerRefusal(rw http.ResponseWriter, req *http.Request, r *refusal) {
 		// RFC 9113 section 8.2.2 and RFC 9114 section 4.2: a response that has them is malformed.
 		delete(header, "Upgrade")
 		delete(header, "Connection")
-	} else if closing {
+	} else if closing && !closeToken.MatchString(strings.Join(header["Connection"], ",")) {
 		header["Connection"] = append([]string{"close"}, header["Connection"]...)
 	}
 	http.Error(rw, r.sentence, r.status)
@@ -159,7 +159,8 @@ func check(u *upgrade, set *settings) *refusal {
 	if strings.Join(header[versionHeader], ",") != "13" {
 		return refuseVersion
 	}
-	if !oneKey.MatchString(strings.Join(header[keyHeader], ",")) {
+	u.key = strings.Join(header[keyHeader], ",")
+	if !oneKey.MatchString(u.key) {
 		return refuseKey
 	}
 	if req.ContentLength != 0 {
@@ -226,27 +227,32 @@ func sentPath(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// climbing is a dot segment, also with parameters, of a path without escapes.
-var climbing = regexp.MustCompile(`(?:^|/)\.\.?(?:;[^/]*)?(?:/|$)`)
+// climbing is a dot segment of a path without escapes, also with parameters, or with what some servers cut off.
+var climbing = regexp.MustCompile(`(?:^|[/\\])\.\.?(?:[; \x00][^/\\]*)?(?:[/\\]|$)`)
+
+// unescape takes one level of those escapes away that matter to climbing, whatever else there is that is none.
+var unescape = strings.NewReplacer("%25", "%", "%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%5c", `\`, "%5C", `\`,
+	"%3b", ";", "%3B", ";", "%20", " ", "%00", "\x00")
 
 // maxEscapes is how often an escape may be escaped again until nobody is expected to read it any more.
 const maxEscapes = 4
 
-// climbs reports whether a path has a dot segment by which it would leave the path that it is appended to, in any
-// spelling that an upstream might read so: escaped, once or again, with parameters, or between backslashes.
+// climbs reports whether a path is badly escaped, or has a dot segment by which it would leave the path that it is appended
+// to, in any spelling that an upstream might read so: escaped, once or again, with parameters, or between backslashes.
 func climbs(path string) bool {
+	_, err := url.PathUnescape(path)
+	if err != nil {
+		return true
+	}
 	for i := 0; i < maxEscapes; i++ {
-		if climbing.MatchString(strings.ReplaceAll(path, `\`, "/")) {
+		if climbing.MatchString(path) {
 			return true
 		}
-		decoded, err := url.PathUnescape(path)
-		if err != nil {
-			return i == 0
-		}
-		if decoded == path {
+		plainer := unescape.Replace(path)
+		if plainer == path {
 			return false
 		}
-		path = decoded
+		path = plainer
 	}
 	return true
 }
@@ -313,7 +319,7 @@ func acceptClient(u *upgrade, answer http.Header) *side {
 		answer = merged(answer, set)
 	}
 	_ = conn.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	err = writeSwitching(conn, u.req.Header[keyHeader][0], answer)
+	err = writeSwitching(conn, u.key, answer)
 	if err != nil {
 		reportClient(u, refuseGone, err)
 		return nil
@@ -357,9 +363,15 @@ func writeSwitching(client io.Writer, key string, answer http.Header) error {
 // writeNegotiated writes what has been negotiated.
 func writeNegotiated(lines *bytes.Buffer, answer http.Header) {
 	for _, value := range answer[protocolHeader] {
+		if value == "" {
+			continue // no choice, and no line that a browser takes
+		}
 		lines.WriteString("Sec-WebSocket-Protocol: " + value + "\r\n")
 	}
 	for _, value := range answer[extensionsHeader] {
+		if value == "" {
+			continue
+		}
 		lines.WriteString("Sec-WebSocket-Extensions: " + value + "\r\n")
 	}
 }

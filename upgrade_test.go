@@ -69,7 +69,8 @@ func TestClimbs(t *testing.T) {
 	for path, want := range map[string]bool{
 		"": false, "/a/b": false, "/a/..": true, "/./a": true, "/%2e%2E/a": true, "/..a": false, "/%zz": true, "/a%2F..%2fb": true,
 		"/..;/x": true, "/..;a=b/x": true, "/.;": true, "/..%5cx": true, `/a\..`: true, "/%252e%252E/x": true, "/%25252e./x": true,
-		"/a;../b": false, "/..;": true, "/a%253b..": false, "/...": false, "/a%25zz": false, "/%2525252525252525": true,
+		"/a;../b": false, "/..;": true, "/a%253b..": false, "/...": false, "/a%25zz": false, "/100%25": false,
+		"/%252e%252e/admin/%25": true, "/%252e%252e/%25zz": true, "/..%20/x": true, "/..%00": true, "/.%2e%3bx": true, "/%2525252525252525": true,
 	} {
 		if got := climbs(path); got != want {
 			t.Errorf("climbs(%q) = %v", path, got)
@@ -289,5 +290,30 @@ func TestTakeOverLeavesTheServerNoBuffer(t *testing.T) {
 	}
 	if reader.Size() >= 100 {
 		t.Errorf("the server keeps a buffer of %d bytes", reader.Size())
+	}
+}
+
+// What a server has said of the connection is not said twice.
+func TestRefusalsCloseOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		said    []string
+		refused *refusal
+		length  int64
+		want    string
+	}{
+		"nothing":           {nil, refuseOrigin, 0, ""},
+		"a body":            {nil, refuseBody, 5, "close"},
+		"said before":       {[]string{"close"}, refuseOrigin, 0, "close"},
+		"said, and a body":  {[]string{"close"}, refuseBody, -1, "close"},
+		"said, and Upgrade": {[]string{"close"}, refuseVersion, 0, "close, Upgrade"},
+	} {
+		answer := httptest.NewRecorder()
+		if c.said != nil {
+			answer.Header()["Connection"] = c.said
+		}
+		answerRefusal(answer, &http.Request{ProtoMajor: 1, ProtoMinor: 1, ContentLength: c.length}, c.refused)
+		if got := strings.Join(answer.Header()["Connection"], ", "); got != c.want {
+			t.Errorf("%s: Connection is %q, want %q", name, got, c.want)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -150,24 +151,25 @@ func (r *upstreamRule) prepare() {
 	}
 }
 
-// matches reports whether the request carries the rule's value.
-func (r *upstreamRule) matches(req *http.Request) bool {
+// matches reports whether the request, whose query is taken apart already, carries the rule's value.
+func (r *upstreamRule) matches(req *http.Request, query url.Values) bool {
 	if r.header == "Host" {
 		return req.Host == r.value // net/http keeps it apart from the headers
 	}
 	if r.header != "" {
-		return contains(req.Header[r.header], r.value)
+		return strings.Contains("\n"+strings.Join(req.Header[r.header], "\n")+"\n", "\n"+r.value+"\n")
 	}
 	if r.query != "" {
-		return contains(req.URL.Query()[r.query], r.value)
+		return contains(query[r.query], r.value)
 	}
 	return r.inCookies.MatchString(strings.Join(req.Header["Cookie"], ";"))
 }
 
 // choose is the endpoint for a request: the first rule's that matches.
 func choose(u *upstream, req *http.Request) *endpoint {
+	query := req.URL.Query()
 	for i := range u.rules {
-		if u.rules[i].matches(req) {
+		if u.rules[i].matches(req, query) {
 			return u.rules[i].endpoint
 		}
 	}
@@ -450,7 +452,7 @@ func isInformational(answer *http.Response) bool {
 // what else is there. head begins with the answer's header, behind those of informational ones.
 func restoreConnection(answer *http.Response, head *bytes.Buffer) {
 	text := textproto.NewReader(bufio.NewReader(bytes.NewReader(head.Bytes())))
-	status := " " + answer.Status[:3]
+	status := strconv.Itoa(answer.StatusCode)
 	for {
 		line, err := text.ReadLine()
 		if err != nil {
@@ -460,7 +462,7 @@ func restoreConnection(answer *http.Response, head *bytes.Buffer) {
 		if err != nil {
 			return
 		}
-		if strings.Contains(line, status) {
+		if words := strings.Fields(line); len(words) > 1 && words[1] == status {
 			answer.Header["Connection"] = header["Connection"]
 			return
 		}

@@ -2,6 +2,7 @@ package wsfw
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -209,6 +210,23 @@ func TestVerify(t *testing.T) {
 		err := verify(v, answer, sampleAccept)
 		if err != nil != c.fails || err == nil && (v.rules != c.rules || v.subprotocol != c.subprotocol) {
 			t.Errorf("%s: %v, %q", c.name, err, v.subprotocol)
+		}
+	}
+}
+
+// An answer's Connection is known whatever net/http makes of it, and whatever came before.
+func TestConnectionOfAnswers(t *testing.T) {
+	const early = "HTTP/1.1 103 then 101 x\r\nLink: <a>\r\n\r\n"
+	const answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\nX-A: b\r\n\r\nbehind"
+	for _, said := range []string{answer, early + answer, early + early + answer} {
+		limited := &io.LimitedReader{R: strings.NewReader(said), N: maxAnswerHeader}
+		reader := bufio.NewReaderSize(limited, answerBufferBytes)
+		got, err := readAnswer(reader, limited, new(bytes.Buffer))
+		if err != nil || guardUpgrade(got.Header) != nil || got.Header.Get("X-A") != "b" {
+			t.Errorf("%q is read as %v (%v)", said, got, err)
+		}
+		if rest, _ := io.ReadAll(reader); string(rest) != "behind" {
+			t.Errorf("behind it there is %q", rest)
 		}
 	}
 }

@@ -96,7 +96,8 @@ type upgrade struct {
 	started     time.Time
 	ip          string // the client's, where its address has one
 	path        string // as sent, without the query
-	offer       *offer // the client's, as far as it stands
+	key         string // the client's
+	offer       *offer // and what it offers, as far as that stands
 	around      *roster
 	places      *places // where the session counts; nil until it does,
 	guest       string  // and whose it is there

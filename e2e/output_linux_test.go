@@ -3,8 +3,10 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -293,4 +295,28 @@ func (h *house) drainAll(t *testing.T, sessions int) {
 		send(t, l.upstream, wire.Close(1001, ""))
 	}
 	awaitExit(t, h.gateway, start)
+}
+
+// TestOutputBlocks wants the process's standard output to stay one that blocks: Traefik would lose lines of its own else.
+func TestOutputBlocks(t *testing.T) {
+	eachOutlet(t, func(t *testing.T, e engine.Engine, out outlet) {
+		h := newOutletHouse(t, e, out.writer, nil)
+		go h.visits(t, 2)
+		in := bufio.NewReader(out.reader)
+		for line := ""; !strings.Contains(line, "websocket session"); {
+			var err error
+			if line, err = in.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/1", h.gateway.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, flags, _ := strings.Cut(string(info), "flags:\t")
+		flags, _, _ = strings.Cut(flags, "\n")
+		if number, err := strconv.ParseUint(flags, 8, 64); err != nil || number&syscall.O_NONBLOCK != 0 {
+			t.Errorf("standard output has the flags %s (%v), among them the one not to block", flags, err)
+		}
+	})
 }
