@@ -119,7 +119,7 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// A usual request is passed on as it is, one after the other by the same usher.
+// A usual request is passed on as it is, one after the other.
 func TestSendUsual(t *testing.T) {
 	const head = "GET / HTTP/1.1\r\nHost: endpoint\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: KEY\r\n"
 	const forwarding = "X-Forwarded-Host: client\r\nX-Forwarded-Proto: http\r\n"

@@ -1,8 +1,7 @@
 // Package wsfw is a Traefik middleware plugin that checks WebSocket upgrades,
 // forwards sessions to an upstream, and looks after them until they end.
 //
-// Traefik does not compile it but interprets it with Yaegi; CONTRIBUTING.md lists
-// what that forbids.
+// Traefik does not compile it but interprets it with Yaegi; docs/interpreter.md has what that forbids.
 package wsfw
 
 import (
