@@ -16,7 +16,12 @@ PACKAGES := iproute2 haproxy mosquitto rabbitmq-server python3-websockets chromi
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080
 
-.PHONY: demo demo-build demo-traefik test e2e soak bench bench-quick bench-build bench-packages fuzz lint fmt clean packages
+# Without a target make prints the help.
+.PHONY: help demo demo-build demo-traefik test e2e soak bench bench-quick bench-build bench-packages fuzz lint fmt clean packages
+
+## help: what there is to make
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
 
 ## demo: the plugin interpreted in an embedded host, an echo upstream, a page to try it from
 demo: demo-build
