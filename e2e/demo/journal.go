@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
+
+	"github.com/wsfw/wsfw/e2e/engine"
 )
 
 // kept is how many lines the journal keeps of each middleware.
@@ -107,21 +107,5 @@ func (j *journal) take(text string) bool {
 
 // captureStdout keeps what the plugin writes to this process's standard output, until restore.
 func (j *journal) captureStdout() (restore func()) {
-	stdout := os.Stdout
-	r, w, err := os.Pipe()
-	if err != nil {
-		panic(fmt.Sprintf("capturing standard output: %v", err))
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer r.Close()
-		j.collect(r, stdout)
-	}()
-	os.Stdout = w
-	return func() {
-		os.Stdout = stdout
-		w.Close()
-		<-done
-	}
+	return engine.DivertStdout(j.collect)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -95,18 +96,11 @@ func writtenBy(line map[string]any, name string) bool {
 	return written == name
 }
 
-// outputEnd is a line that ends what collect reads. The end of a pipe may not come: the plugin has a descriptor of its own
-// for standard output.
-const outputEnd = "\x00\n"
-
 // collect sorts the lines of r until it ends: the plugin's go to log, all others to rest, unchanged.
 func collect(r io.Reader, log *Log, rest io.Writer) {
 	in := bufio.NewReader(r)
 	for {
 		text, err := in.ReadString('\n')
-		if text == outputEnd {
-			return
-		}
 		if line := pluginLine(text); line != nil {
 			log.add(text, line)
 		} else {
@@ -134,21 +128,40 @@ func pluginLine(text string) map[string]any {
 // engines; the testing package's own output passes. The function it returns ends that, and must be called
 // before the process exits or output is lost.
 func CaptureStdout() (restore func()) {
+	return DivertStdout(func(r io.Reader, stdout io.Writer) { collect(r, inProcess, stdout) })
+}
+
+// DivertStdout has read all that this process writes to its standard output, which read gets besides, until restore.
+func DivertStdout(read func(r io.Reader, stdout io.Writer)) (restore func()) {
 	stdout := os.Stdout
 	r, w, err := os.Pipe()
 	if err != nil {
-		panic(fmt.Sprintf("capturing standard output: %v", err))
+		panic(fmt.Sprintf("diverting standard output: %v", err))
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		collect(r, inProcess, stdout)
+		defer r.Close()
+		read(untilNull{r}, stdout)
 	}()
 	os.Stdout = w
 	return func() {
 		os.Stdout = stdout
-		_, _ = io.WriteString(w, outputEnd) // the pipe is open, and read
+		_, _ = w.Write([]byte{0}) // the pipe is open, and read
 		w.Close()
 		<-done
 	}
+}
+
+// untilNull reads to a byte of 0, which no text has. The end of a diverted output may not come: the plugin has a descriptor
+// of its own for it.
+type untilNull struct{ io.Reader }
+
+// Read implements [io.Reader].
+func (r untilNull) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if end := bytes.IndexByte(p[:n], 0); end >= 0 {
+		return end, io.EOF
+	}
+	return n, err
 }
