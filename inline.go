@@ -224,7 +224,7 @@ var connOf = func(c *hijackedConn) net.Conn { return c }
 func (t *takeover) hide(cause error) {
 	t.hidden = true
 	reportClient(t.upgrade, refuseHijack, cause)
-	answerRefusal(t.ResponseWriter, t.upgrade.req, refuseHijack)
+	refuse(t.upgrade, refuseHijack)
 }
 
 // WriteHeader implements http.ResponseWriter. A 101 waits for the connection to be taken over.
@@ -242,6 +242,7 @@ func (t *takeover) WriteHeader(status int) {
 		t.hidden = true
 		reportUpstream(t.upgrade, refuseGateway, errNotHTTP)
 		answerRefusal(t.ResponseWriter, t.upgrade.req, refuseGateway)
+		_ = http.NewResponseController(t.ResponseWriter).Flush() // next may go on for long
 		return
 	}
 	if status == http.StatusTeapot {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -79,7 +80,15 @@ func answerRefusal(rw http.ResponseWriter, req *http.Request, r *refusal) {
 	} else if closing && !closeToken.MatchString(strings.Join(header["Connection"], ",")) {
 		header["Connection"] = append([]string{"close"}, header["Connection"]...)
 	}
-	http.Error(rw, r.sentence, r.status)
+	body := r.sentence + "\n"
+	for _, name := range []string{"Content-Encoding", "Cache-Control", "Etag", "Last-Modified", "Transfer-Encoding"} {
+		header.Del(name) // of another answer
+	}
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	rw.WriteHeader(r.status)
+	_, _ = io.WriteString(rw, body)
 }
 
 // response is the refusal for a connection that the server has given away already.
@@ -310,7 +319,7 @@ func acceptClient(u *upgrade, answer http.Header) *side {
 	conn, source, err := takeOver(u.rw)
 	if err != nil {
 		reportClient(u, refuseHijack, err)
-		answerRefusal(u.rw, u.req, refuseHijack)
+		refuse(u, refuseHijack)
 		return nil
 	}
 	u.taken = conn

@@ -168,7 +168,7 @@ func TestUpstreamRules(t *testing.T) {
 		{name: "other cookie", edits: []string{"Cookie: a=one; tenant=two"}, want: "default"},
 		{name: "header before query", target: "?tenant=one", edits: []string{"X-Tenant: one"}, want: "header"},
 		{name: "query before cookie", target: "?tenant=one", edits: []string{"Cookie: tenant=one"}, want: "query"},
-		{name: "first of two", edits: []string{"X-Beta: yes"}, want: "beta"},
+		{name: "first of two", target: "?beta=yes", edits: []string{"X-Beta: yes"}, want: "beta"},
 		{name: "host", edits: []string{"Host: one.example.com"}, want: "host"},
 	}
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
@@ -180,7 +180,7 @@ func TestUpstreamRules(t *testing.T) {
 			rule("query", "tenant", "one", "query"),
 			rule("cookie", "tenant", "one", "cookie"),
 			rule("header", "X-Beta", "yes", "beta"),
-			rule("header", "X-Beta", "yes", "beta too late"),
+			rule("query", "beta", "yes", "beta too late"),
 			rule("header", "Host", "one.example.com", "host"),
 		}})
 		for _, row := range rows {

@@ -26,9 +26,6 @@ type flood struct {
 // guestRate is how many round trips a second the guest makes.
 const guestRate = 100
 
-// emptyPing is a client's ping of the smallest size.
-var emptyPing = wire.New(wire.OpPing, nil).Masking(true).Bytes()
-
 // floods are all that there are, measured for that time.
 func floods(window time.Duration) []flood {
 	unlimited := []string{native, "wsfw", "wsfw-inline"}
@@ -38,17 +35,16 @@ func floods(window time.Duration) []flood {
 	fragment.Fin = false
 	first := fragment
 	first.Opcode = wire.OpBinary
-	ofFrames := func(name, role string, systems []string, frame, begin []byte) flood {
+	ofFrames := func(name string, systems []string, frame, begin []byte) flood {
 		return flood{
 			name: name, systems: systems, sessions: 8, frame: len(frame),
-			act:   Flood{Role: role, Begin: begin, Frame: frame, Rate: 100},
+			act:   Flood{Role: roleSink, Begin: begin, Frame: frame, Rate: 100},
 			alone: window / 2, settle: time.Second, window: window,
 		}
 	}
 	return []flood{
-		ofFrames("pings", roleAnswers, unlimited, emptyPing, nil),
-		ofFrames("bytes", roleSink, limited, message, nil),
-		ofFrames("fragments", roleSink, unlimited, fragment.Bytes(), first.Bytes()),
+		ofFrames("bytes", limited, message, nil),
+		ofFrames("fragments", unlimited, fragment.Bytes(), first.Bytes()),
 		{
 			// Opened within five seconds, the default of upgradeTimeout, so that they all are there together.
 			name: "upgrades", systems: limited, sessions: 2000, act: Flood{Role: roleMute, Rate: 400},

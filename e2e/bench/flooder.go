@@ -13,10 +13,9 @@ import (
 
 // Values of roleHeader: what the upstream of a session does.
 const (
-	roleEcho    = "echo"    // sends messages back
-	roleSink    = "sink"    // takes what comes
-	roleAnswers = "answers" // takes empty pings, and sends their pongs
-	roleMute    = "mute"    // never answers the request
+	roleEcho = "echo" // sends messages back
+	roleSink = "sink" // takes what comes
+	roleMute = "mute" // never answers the request
 
 	roleReceipts = "receipts" // takes messages, and says so
 	rolePush     = "push"     // sends messages when the bench says so
@@ -103,27 +102,16 @@ func (p *Peers) linger(f Flood, whole bool) error {
 	return err
 }
 
-// drain takes what comes until the session ends. Where it consists of pings of that size, pongs go back: in bulk, for
-// this is not what is measured.
-func (p *peer) drain(conn net.Conn, ping int) {
+// drain takes what comes until the session ends.
+func (p *peer) drain(conn net.Conn) {
 	defer p.ended.Store(true)
 	defer conn.Close()
 	buf := make([]byte, batch)
-	pongs := bytes.Repeat(wire.New(wire.OpPong, nil).Bytes(), batch)
-	pong, owed := len(pongs)/batch, 0
 	for {
 		n, err := conn.Read(buf)
 		if err != nil {
 			return
 		}
 		p.bytes.Add(int64(n))
-		if ping == 0 {
-			continue
-		}
-		owed += n
-		if _, err := conn.Write(pongs[:owed/ping*pong]); err != nil {
-			return
-		}
-		owed %= ping
 	}
 }

@@ -102,9 +102,7 @@ func (p *Peers) welcome(rw http.ResponseWriter, req *http.Request) {
 		p.address(conn.NetConn())
 		p.serve(conn.NetConn(), acknowledge)
 	case roleSink:
-		p.join().drain(conn.NetConn(), 0)
-	case roleAnswers:
-		p.join().drain(conn.NetConn(), len(emptyPing))
+		p.join().drain(conn.NetConn())
 	default:
 		p.join().attend(conn)
 	}
