@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -106,8 +105,6 @@ const flushTimeout = time.Second
 
 // lineQueue has the lines that wait to be written.
 type lineQueue struct {
-	dropped atomic.Int64 // lines that were not written, ever
-
 	mu      sync.Mutex
 	lines   []*queuedLine // the oldest first
 	bytes   int           // of these
@@ -155,7 +152,6 @@ func enqueue(q *lineQueue, object []byte) {
 	defer q.mu.Unlock()
 	if len(q.lines) >= maxQueuedLines || q.bytes+len(object) > maxQueuedBytes {
 		q.untold++
-		q.dropped.Add(1)
 		return
 	}
 	line := &queuedLine{told: q.untold}
@@ -206,7 +202,6 @@ func writeLines(q *lineQueue) {
 		q.stuck = false
 		if err != nil {
 			q.untold += line.told + 1
-			q.dropped.Add(1)
 		}
 		q.mu.Unlock()
 	}
