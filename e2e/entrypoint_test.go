@@ -57,11 +57,9 @@ func TestEntryPointHTTP2(t *testing.T) {
 				config["nonWebSocket"] = "reject"
 				c := newSecure(t, e, engine.Setup{Config: config, Next: "http://" + peerDeadAddr(t)})
 				c.http2 = true
-				resp, body := c.plain(t)
-				if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusUpgradeRequired {
-					t.Errorf("the answer is %s %s, want HTTP/2 426", resp.Proto, resp.Status)
-				}
-				checkSentence(t, resp, body)
+				transport := c.transport()
+				t.Cleanup(transport.CloseIdleConnections)
+				checkRefusalHTTP2(t, transport, http.MethodGet, c.url("http", "/plain"))
 
 				kind, payload := c.http2Answer(t, append(get, "connection", "Upgrade", "upgrade", "websocket",
 					"sec-websocket-version", "13", "sec-websocket-key", sampleKey))

@@ -135,20 +135,3 @@ func checkRefusalHTTP2(t *testing.T, transport http.RoundTripper, method, url st
 		t.Errorf("the sentence is %q, want it to name HTTP/1.1", body)
 	}
 }
-
-// TestRefusalHTTP2TLS is the same behind an entry point with TLS, where clients of HTTP/2 usually are.
-func TestRefusalHTTP2TLS(t *testing.T) {
-	eachTraefik(t, func(t *testing.T, e engine.Engine) {
-		for _, u := range uses {
-			t.Run(u.name, func(t *testing.T) {
-				config := u.before("ws://" + peerDeadAddr(t))
-				config["nonWebSocket"] = "reject"
-				c := newSecure(t, e, engine.Setup{Config: config, Next: "http://" + peerDeadAddr(t)})
-				c.http2 = true
-				transport := c.transport()
-				t.Cleanup(transport.CloseIdleConnections)
-				checkRefusalHTTP2(t, transport, http.MethodGet, c.url("http", "/socket"))
-			})
-		}
-	})
-}
