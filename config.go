@@ -82,8 +82,8 @@ func parse(c *Config, name string) (*settings, error) {
 	s.logOpening = sessionLog == "both"
 	s.logEnd = sessionLog != "off"
 	s.upstream = o.upstream()
-	s.forward = o.asks("upstreamEndpoint")
-	s.inline = !s.forward && len(o.asked(needFrames)) > 0
+	s.forward = o.isOn("upstreamEndpoint")
+	s.inline = !s.forward && len(o.keysOn(needFrames)) > 0
 	o.contradictions(s)
 	o.finish()
 	err := m.err(name)
@@ -229,10 +229,10 @@ func (o *options) limits() limits {
 
 // togetherWithPings reports what needs pings and has none.
 func (o *options) togetherWithPings(target string) {
-	if o.asks("pingInterval") {
+	if o.isOn("pingInterval") {
 		return
 	}
-	if o.asks("pongTimeout") {
+	if o.isOn("pongTimeout") {
 		o.add("pongTimeout", "set", "needs pingInterval: a peer that is not pinged may be silent for as long as it likes")
 	}
 	if target != "both" {
@@ -267,7 +267,7 @@ func (o *options) clientHeader() string {
 	if neverThere[canonical] || canonical == "Host" {
 		o.add(key, quoted(name), "must be a header that tells one client from another")
 	}
-	if !o.asks("maxConnectionsPerClient") {
+	if !o.isOn("maxConnectionsPerClient") {
 		o.add(key, "set", "needs maxConnectionsPerClient: without it clients are not told apart")
 	}
 	return canonical
@@ -487,22 +487,22 @@ func (o *options) tlsFiles(source *tlsSource) {
 	}
 }
 
-// asked are those of keys that ask for something.
-func (o *options) asked(keys []string) []string {
+// keysOn are those of keys that are on.
+func (o *options) keysOn(keys []string) []string {
 	var set []string
 	for _, key := range keys {
-		if o.asks(key) {
+		if o.isOn(key) {
 			set = append(set, key)
 		}
 	}
 	return set
 }
 
-// written are those of keys that are given.
-func (o *options) written(keys []string) []string {
+// keysThere are those of keys that are there.
+func (o *options) keysThere(keys []string) []string {
 	var all []string
 	for _, key := range keys {
-		if o.given(key) {
+		if o.isThere(key) {
 			all = append(all, key)
 		}
 	}
@@ -527,7 +527,7 @@ var (
 // contradictions reports options that cannot be had together.
 func (o *options) contradictions(s *settings) {
 	if s.tunnel {
-		for _, key := range append(o.asked(needFrames), o.asked(needCloses)...) {
+		for _, key := range append(o.keysOn(needFrames), o.keysOn(needCloses)...) {
 			o.add("tunnel", "set together with "+key, "leave one out: a tunnel does not look at frames")
 		}
 	}
@@ -535,7 +535,7 @@ func (o *options) contradictions(s *settings) {
 	if s.forward || there {
 		return
 	}
-	needy := append(o.asked(needUpstream), o.written(needDial)...)
+	needy := append(o.keysOn(needUpstream), o.keysThere(needDial)...)
 	if s.upstream.appendPath {
 		needy = append(needy, "upstreamPath")
 	}
@@ -545,7 +545,7 @@ func (o *options) contradictions(s *settings) {
 	if s.inline {
 		return
 	}
-	for _, key := range o.written(needRelay) {
+	for _, key := range o.keysThere(needRelay) {
 		o.add(key, "set", "needs upstreamEndpoint, or an option that has wsfw relay to the router's service, such as validate: frames")
 	}
 }

@@ -79,16 +79,16 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 }
 
-// What is off, in whatever words, asks for nothing.
-func TestAsks(t *testing.T) {
+// What is off, in whatever words, is not on.
+func TestIsOn(t *testing.T) {
 	for _, value := range []any{nil, "", " ", "0", 0, 0.0, "0s", "0ms", "0h0m0s", "0KiB", "0.0", false, "false", "False", []any{}, object{}} {
-		if newOptions(&mistakes{}, "", object{"key": value}).asks("key") {
-			t.Errorf("%T %v asks for something", value, value)
+		if newOptions(&mistakes{}, "", object{"key": value}).isOn("key") {
+			t.Errorf("%T %v is on", value, value)
 		}
 	}
 	for _, value := range []any{"1", 1, 0.5, "10s", "0h1m", "64KiB", true, "off", []any{""}, object{"a": 1}} {
-		if !newOptions(&mistakes{}, "", object{"key": value}).asks("key") {
-			t.Errorf("%T %v asks for nothing", value, value)
+		if !newOptions(&mistakes{}, "", object{"key": value}).isOn("key") {
+			t.Errorf("%T %v is off", value, value)
 		}
 	}
 }

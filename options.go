@@ -87,8 +87,8 @@ func (o *options) look(key string) (value any, ok bool) {
 	return value, ok
 }
 
-// asks reports whether a key is there with a value that asks for something: not empty, 0 or false.
-func (o *options) asks(key string) bool {
+// isOn reports whether a key is there with a value that switches something on: not empty, 0 or false.
+func (o *options) isOn(key string) bool {
 	value := o.values[strings.ToLower(key)]
 	if value == nil {
 		return false
@@ -104,8 +104,8 @@ func (o *options) asks(key string) bool {
 // zero is nothing, of whatever unit.
 var zero = regexp.MustCompile(`^(0+(\.0*)?[a-zA-Zµ]*)+$`)
 
-// given reports whether a key is there and not empty, be it to switch something off.
-func (o *options) given(key string) bool {
+// isThere reports whether a key is there and not empty, be it to switch something off.
+func (o *options) isThere(key string) bool {
 	return scalar(o.values[strings.ToLower(key)]) != ""
 }
 
