@@ -100,11 +100,15 @@ func (p *peerConn) badGateway(t *testing.T, e engine.Engine) {
 	}
 }
 
-// alarmed tells of the first panic that a handler lets out, and passes all of them on.
+// alarmed tells of the first panic that a handler lets out, and passes all of them on. http.ErrAbortHandler is none: a
+// proxy says so that its client has left behind the answer.
 func alarmed(handler http.Handler, panics chan<- any) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		defer func() {
 			if value := recover(); value != nil {
+				if value == any(http.ErrAbortHandler) {
+					panic(value)
+				}
 				select {
 				case panics <- value:
 				default:
