@@ -4,8 +4,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 // processing is an informational answer.
@@ -63,11 +65,12 @@ func TestImpossibleStatus(t *testing.T) {
 	statuses := []string{"000 Nothing", "000", "001 One", "099 Almost", "+12 More"}
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server := peerListen(t)
-		panics := make(chan any, 1)
+		var ends chan any // what the handler of each row ends with; nil where nobody tells
 		// As many places as there are rows, so that the session at the end has one that was given back.
 		setup := engine.Setup{Config: object{"upstreamEndpoint": server.endpoint(), "maxConnections": 2 * len(statuses)}}
 		if e.Name() != "traefik" {
-			setup.Wrap = func(plugin http.Handler) http.Handler { return alarmed(plugin, panics) }
+			ends = make(chan any, 1)
+			setup.Wrap = func(plugin http.Handler) http.Handler { return reporting(plugin, ends) }
 		}
 		gateway := e.Start(t, setup)
 		for _, status := range statuses {
@@ -78,13 +81,9 @@ func TestImpossibleStatus(t *testing.T) {
 					upstream.send(t, raw(append([]string{"HTTP/1.1 " + status}, lines...)...))
 					client.badGateway(t, e)
 					upstream.Close() // else the proxy would keep it for the next request
+					expectReturn(t, ends)
 				})
 			}
-		}
-		select {
-		case value := <-panics:
-			t.Errorf("the server gets the panic %v", value)
-		default:
 		}
 		client, upstream := server.join(t, gateway)
 		checkEcho(t, client, upstream)
@@ -100,19 +99,30 @@ func (p *peerConn) badGateway(t *testing.T, e engine.Engine) {
 	}
 }
 
-// alarmed tells of the first panic that a handler lets out, and passes all of them on. http.ErrAbortHandler is none: a
-// proxy says so that its client has left behind the answer.
-func alarmed(handler http.Handler, panics chan<- any) http.Handler {
+// expectReturn wants a handler to return, and not to panic, while its client is still there: a proxy aborts the answer to one
+// that has left.
+func expectReturn(t *testing.T, ends <-chan any) {
+	t.Helper()
+	if ends == nil {
+		return
+	}
+	select {
+	case value := <-ends:
+		if value != nil {
+			t.Errorf("the server gets the panic %v", value)
+		}
+	case <-time.After(wire.Timeout):
+		t.Error("the handler does not return")
+	}
+}
+
+// reporting tells what each request ends with: the panic that its handler lets out, and passes on, or nil.
+func reporting(handler http.Handler, ends chan<- any) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		defer func() {
-			if value := recover(); value != nil {
-				if value == any(http.ErrAbortHandler) {
-					panic(value)
-				}
-				select {
-				case panics <- value:
-				default:
-				}
+			value := recover()
+			ends <- value
+			if value != nil {
 				panic(value)
 			}
 		}()
