@@ -301,7 +301,12 @@ func (h *house) drainAll(t *testing.T, sessions int) {
 func TestOutputBlocks(t *testing.T) {
 	eachOutlet(t, func(t *testing.T, e engine.Engine, out outlet) {
 		h := newOutletHouse(t, e, out.writer, nil)
-		go h.visits(t, 2)
+		visited := make(chan struct{})
+		go func() {
+			defer close(visited)
+			h.visits(t, 2)
+		}()
+		defer func() { <-visited }()
 		in := bufio.NewReader(out.reader)
 		for line := ""; !strings.Contains(line, "websocket session"); {
 			var err error
