@@ -6,13 +6,13 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
 
-// Config is the middleware's options as Traefik decodes them. It takes each option in whatever type that leaves it, for
-// New judges them all: Traefik's decoder would report the first wrong type only, by the name of a Go field, and drop
-// unknown keys without a word. README describes each option.
+// Config is the middleware's options as Traefik decodes them, of whatever type, for New judges them: Traefik's decoder would
+// report the first wrong type only, by the name of a Go field, and drop unknown keys without a word. README describes each.
 type Config struct {
 	Options map[string]any `json:"-" mapstructure:",remain"`
 }
@@ -34,32 +34,28 @@ type settings struct {
 	inline        bool // to next, and wsfw relays between
 	upstream      *upstream
 	limits        *limits
-	rules         *grammar // of frames where no extension is negotiated; lax where any is
-	deflated      *grammar // of frames where the usual extension is
+	rules         *frameRules // of frames where no extension is negotiated; lax where any is
+	deflated      *frameRules // of frames where the usual extension is
 	checkText     bool
 	tunnel        bool
-	logOpening    bool                  // a line at the opening of each session,
-	logEnd        bool                  // and one at its end
-	outlines      map[*grammar]*outline // of the sessions under each grammar
-	metronome     *metronome            // of their pings; nil where there are none
+	logOpening    bool                             // a line at the opening of each session,
+	logEnd        bool                             // and one at its end
+	templates     map[*frameRules]*sessionTemplate // of the sessions under each frameRules
 }
 
-// newSettings are the settings of a relay within limits, with no others.
+// newSettings are those of a relay within limits, with no others.
 func newSettings(l limits) *settings {
 	s := &settings{}
 	s.bound(l)
 	return s
 }
 
-// bound has sessions keep limits, and outlines them.
+// bound has sessions keep limits, and makes their templates.
 func (s *settings) bound(l limits) {
 	s.limits = l.settled()
-	s.outlines = map[*grammar]*outline{}
-	if s.limits.pingInterval > 0 {
-		s.metronome = metronomeOf(s.limits.pingInterval)
-	}
-	for _, rules := range []*grammar{plain, compressed, extended, lax, plainText, compressedText} {
-		s.outlines[rules] = newOutline(rules, s.limits)
+	s.templates = map[*frameRules]*sessionTemplate{}
+	for _, rules := range []*frameRules{plain, compressed, extended, lax, plainText, compressedText} {
+		s.templates[rules] = newSessionTemplate(rules, s.limits)
 	}
 }
 
@@ -83,25 +79,21 @@ func parse(c *Config, name string) (*settings, error) {
 	s.logEnd = sessionLog != "off"
 	s.upstream = o.upstream()
 	s.forward = o.isOn("upstreamEndpoint")
-	s.inline = !s.forward && len(o.keysOn(needFrames)) > 0
+	s.inline = !s.forward && o.keysOn(needFrames) != nil
 	o.contradictions(s)
 	o.finish()
-	err := m.err(name)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, m.err(name)
 }
 
 // validate has frames validated as the option says.
 func (s *settings) validate(how string) {
-	s.checkText = how == "utf8"
-	s.rules, s.deflated = plain, compressed
-	if how == "off" {
+	switch how {
+	case "frames":
+		s.rules, s.deflated = plain, compressed
+	case "utf8":
+		s.rules, s.deflated, s.checkText = plainText, compressedText, true
+	default:
 		s.rules, s.deflated = lax, lax
-	}
-	if s.checkText {
-		s.rules, s.deflated = plainText, compressedText
 	}
 }
 
@@ -118,18 +110,18 @@ func (o *options) path() []string {
 		return nil
 	}
 	if strings.ContainsAny(value, pathPatterns) || strings.Contains(value, "/:") || strings.Contains(value, ".+") {
-		o.add("path", quoted(value), "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
+		o.reject("path", value, "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
 		return nil
 	}
 	if value[0] != '/' || strings.ContainsAny(value, "?#") {
-		o.add("path", quoted(value), "must start with / and have neither query nor fragment, such as /socket")
+		o.reject("path", value, "must start with / and have neither query nor fragment, such as /socket")
 		return nil
 	}
 	segments := strings.Split(trimmed, "/")
 	for i, segment := range segments {
 		decoded, err := url.PathUnescape(segment)
 		if err != nil || decoded == "" || decoded == "." || decoded == ".." {
-			o.add("path", quoted(value), "must not have empty, dot or badly escaped segments")
+			o.reject("path", value, "must not have empty, dot or badly escaped segments")
 			return nil
 		}
 		segments[i] = decoded
@@ -150,19 +142,16 @@ func (o *options) present(key, remedy string) []string {
 
 // origins is the list of allowed origins; none where any may connect.
 func (o *options) origins() []originRule {
-	const key = "allowedOrigins"
-	values := o.present(key, "name the origins that may connect, or write any")
+	values := o.present("allowedOrigins", "name the origins that may connect, or write any")
 	rules := make([]originRule, 0, len(values))
-	anybody := false
 	for _, value := range values {
 		rule, remedy := parseOrigin(value)
 		if remedy != "" {
-			o.addItem(key, value, remedy)
+			o.addItem("allowedOrigins", value, remedy)
 		}
-		anybody = anybody || rule.anybody
 		rules = append(rules, rule)
 	}
-	if anybody {
+	if contains(values, "any") {
 		return nil
 	}
 	return rules
@@ -170,17 +159,16 @@ func (o *options) origins() []originRule {
 
 // protocols is a list of subprotocol names (RFC 6455 section 4.1: tokens).
 func (o *options) protocols() []string {
-	const key = "protocols"
-	names := o.present(key, "name the subprotocols that are allowed, or leave it out")
+	names := o.present("protocols", "name the subprotocols that are allowed, or leave it out")
 	for _, name := range names {
 		if !isToken(name) {
-			o.addItem(key, name, "must be subprotocol names such as mqtt or graphql-transport-ws")
+			o.addItem("protocols", name, "must be subprotocol names such as mqtt or graphql-transport-ws")
 		}
 	}
 	return names
 }
 
-// limits are the bounds of a session.
+// limits are the bounds of a session, and of how many there are.
 func (o *options) limits() limits {
 	target := o.oneOf("pingTarget", "both", "client", "upstream")
 	l := limits{
@@ -205,19 +193,13 @@ func (o *options) limits() limits {
 		maxPerClient:   o.count("maxConnectionsPerClient"),
 		clientHeader:   o.clientHeader(),
 	}
-	o.togetherWithPings(target)
-	if l.closeTimeout == 0 {
-		o.add("closeTimeout", "off", "must be set, for a peer that never answers would never be let go, 5s is the default")
-	}
-	if l.maxMessageSize > 0 && l.maxFrameSize > l.maxMessageSize {
-		o.add("maxFrameSize", "above maxMessageSize", "must not be: no frame is larger than its message")
-	}
-	if l.messageBurst > mostMessages {
-		o.add("messageBurst", strconv.Itoa(int(l.messageBurst)), "must be at most "+strconv.Itoa(mostMessages))
-	}
-	if l.messageBurst > 0 && l.messageRate == 0 {
-		o.add("messageBurst", "set", "needs messageRate: without it messages are free")
-	}
+	unpinged := !o.isOn("pingInterval")
+	o.addIf(unpinged && o.isOn("pongTimeout"), "pongTimeout", "set", "needs pingInterval: a peer that is not pinged may be silent for as long as it likes")
+	o.addIf(unpinged && target != "both", "pingTarget", "set", "needs pingInterval: without it nobody is pinged")
+	o.addIf(l.closeTimeout == 0, "closeTimeout", "off", "must be set, for a peer that never answers would never be let go, 5s is the default")
+	o.addIf(l.maxMessageSize > 0 && l.maxFrameSize > l.maxMessageSize, "maxFrameSize", "above maxMessageSize", "must not be: no frame is larger than its message")
+	o.addIf(l.messageBurst > mostMessages, "messageBurst", strconv.Itoa(int(l.messageBurst)), "must be at most "+strconv.Itoa(mostMessages))
+	o.addIf(l.messageBurst > 0 && l.messageRate == 0, "messageBurst", "set", "needs messageRate: without it messages are free")
 	if l.messageBurst == 0 {
 		l.messageBurst = l.messageRate
 	}
@@ -225,19 +207,6 @@ func (o *options) limits() limits {
 		l.messageBurst = 1
 	}
 	return l
-}
-
-// togetherWithPings reports what needs pings and has none.
-func (o *options) togetherWithPings(target string) {
-	if o.isOn("pingInterval") {
-		return
-	}
-	if o.isOn("pongTimeout") {
-		o.add("pongTimeout", "set", "needs pingInterval: a peer that is not pinged may be silent for as long as it likes")
-	}
-	if target != "both" {
-		o.add("pingTarget", "set", "needs pingInterval: without it nobody is pinged")
-	}
 }
 
 // closeCode is a close code that may be sent (RFC 6455 section 7.4).
@@ -248,7 +217,7 @@ func (o *options) closeCode(key string, fallback int) int {
 	}
 	code, err := strconv.Atoi(value)
 	if err != nil || !mayBeSent(code) {
-		o.add(key, quoted(value), "must be a close code that may be sent, such as "+strconv.Itoa(fallback)+" (the default), "+strconv.Itoa(closeGoingAway)+" or "+strconv.Itoa(closeInternal))
+		o.reject(key, value, "must be a close code that may be sent, such as "+strconv.Itoa(fallback)+" (the default), "+strconv.Itoa(closeGoingAway)+" or "+strconv.Itoa(closeInternal))
 	}
 	return code
 }
@@ -261,15 +230,9 @@ func (o *options) clientHeader() string {
 		return ""
 	}
 	canonical := textproto.CanonicalMIMEHeaderKey(name)
-	if !isToken(name) {
-		o.add(key, quoted(name), "must be a header name")
-	}
-	if neverThere[canonical] || canonical == "Host" {
-		o.add(key, quoted(name), "must be a header that tells one client from another")
-	}
-	if !o.isOn("maxConnectionsPerClient") {
-		o.add(key, "set", "needs maxConnectionsPerClient: without it clients are not told apart")
-	}
+	o.addIf(!isToken(name), key, quoted(name), "must be a header name")
+	o.addIf(neverThere[canonical] || canonical == "Host", key, quoted(name), "must be a header that tells one client from another")
+	o.addIf(!o.isOn("maxConnectionsPerClient"), key, "set", "needs maxConnectionsPerClient: without it clients are not told apart")
 	return canonical
 }
 
@@ -278,12 +241,11 @@ var neverThere = map[string]bool{"Transfer-Encoding": true, "Trailer": true}
 
 // upstream is all that concerns wsfw's own connection to an upstream.
 func (o *options) upstream() *upstream {
-	dialing := &net.Dialer{Timeout: o.duration("connectTimeout", "5s", least, most)}
 	to := &upstream{
 		appendPath:     o.oneOf("upstreamPath", "fixed", "append") == "append",
 		passHost:       o.flag("passHostHeader"),
 		headers:        o.headers(),
-		dialer:         dialing,
+		dialer:         &net.Dialer{Timeout: o.duration("connectTimeout", "5s", least, most)},
 		upgradeTimeout: o.duration("upgradeTimeout", "5s", least, most),
 	}
 	rules := o.sections("upstreamRules")
@@ -309,43 +271,36 @@ func (o *options) upstream() *upstream {
 func (o *options) endpoint(key string, written any) *endpoint {
 	value := strings.TrimSpace(o.single(key, written))
 	if value == "" {
-		if kindOf(written) == "text" || written == nil {
-			o.add(key, "empty", "write ws://host:port/path, or leave it out")
-		}
+		o.addIf(written == nil || kindOf(written) == "text", o.prefix+key, "empty", "write ws://host:port/path, or leave it out")
 		return &endpoint{}
 	}
 	u, err := url.Parse(value)
 	if err != nil {
-		o.add(key, "no URL", "write ws://host:port/path or wss://host/path")
+		o.add(o.prefix+key, "no URL", "write ws://host:port/path or wss://host/path")
 		return &endpoint{}
 	}
-	scheme := strings.ToLower(u.Scheme)
-	secure := scheme == "wss" || scheme == "https"
-	if !secure && scheme != "ws" && scheme != "http" {
-		o.add(key, "without ws:// or wss://", "write ws://host:port/path or wss://host/path")
+	secure, known := endpointSchemes[strings.ToLower(u.Scheme)]
+	if !known {
+		o.add(o.prefix+key, "without ws:// or wss://", "write ws://host:port/path or wss://host/path")
 		return &endpoint{}
 	}
-	if u.User != nil {
-		o.add(key, "a URL with a user", "set an Authorization header in headers instead")
-	}
-	if strings.Contains(u.RawQuery, " ") {
-		o.add(key, "a URL with a space in its query", "write %20")
-	}
-	if u.Fragment != "" {
-		o.add(key, "a URL with a fragment", "leave that out (RFC 6455 section 3)")
-	}
-	port := u.Port()
-	if number, err := strconv.Atoi(port); port != "" && (err != nil || number < 1 || number > 65535) {
-		o.add(key, "a URL with a port that is not between 1 and 65535", "write ws://host:port/path")
-	}
-	host, _, _ := strings.Cut(u.Hostname(), "%")
-	if strings.Contains(host, ":") && net.ParseIP(host) == nil {
-		o.add(key, "a URL with two ports", "write ws://host:port/path, and an IPv6 address in brackets")
-	}
-	if host == "" {
-		o.add(key, "a URL without a host", "write ws://host:port/path")
-	}
+	o.checkEndpoint(o.prefix+key, u)
 	return newEndpoint(u, secure)
+}
+
+// endpointSchemes are the schemes of endpoints, and whether they stand for TLS.
+var endpointSchemes = map[string]bool{"ws": false, "http": false, "wss": true, "https": true}
+
+// checkEndpoint reports what an endpoint must not have, or has to.
+func (o *options) checkEndpoint(key string, u *url.URL) {
+	port, err := strconv.Atoi(u.Port())
+	host, _, _ := strings.Cut(u.Hostname(), "%")
+	o.addIf(u.User != nil, key, "a URL with a user", "set an Authorization header in headers instead")
+	o.addIf(strings.Contains(u.RawQuery, " "), key, "a URL with a space in its query", "write %20")
+	o.addIf(u.Fragment != "", key, "a URL with a fragment", "leave that out (RFC 6455 section 3)")
+	o.addIf(u.Port() != "" && (err != nil || port < 1 || port > 65535), key, "a URL with a port that is not between 1 and 65535", "write ws://host:port/path")
+	o.addIf(strings.Contains(host, ":") && net.ParseIP(host) == nil, key, "a URL with two ports", "write ws://host:port/path, and an IPv6 address in brackets")
+	o.addIf(host == "", key, "a URL without a host", "write ws://host:port/path")
 }
 
 // rule parses one of upstreamRules. seen has, by what they look at, those before it.
@@ -357,19 +312,17 @@ func (o *options) rule(seen map[string]string) upstreamRule {
 		endpoint: &endpoint{},
 	}
 	value, _ := o.look("value")
-	r.value = o.single(o.prefix+"value", value)
+	r.value = o.single("value", value)
 	o.checkRule(key, &r)
 	look := strings.Join([]string{r.header, r.query, r.cookie, r.value}, "\n")
-	if seen[look] != "" {
-		o.add(key, "a repetition of "+seen[look], "leave one out: only the first would be used")
-	}
+	o.addIf(seen[look] != "", key, "a repetition of "+seen[look], "leave one out: only the first would be used")
 	seen[look] = key
 	written, there := o.look("upstreamEndpoint")
-	if !there {
+	if there {
+		r.endpoint = o.endpoint("upstreamEndpoint", written)
+	} else {
 		o.add(key, "without an upstreamEndpoint", "name the one that it picks")
-		return r
 	}
-	r.endpoint = o.endpoint(o.prefix+"upstreamEndpoint", written)
 	return r
 }
 
@@ -381,27 +334,17 @@ func (o *options) checkRule(key string, r *upstreamRule) {
 			named++
 		}
 	}
-	if named != 1 {
-		o.add(key, "a rule of "+strconv.Itoa(named)+" sources", "must name exactly one of header, query, cookie")
-	}
-	if r.header != "" && (!isToken(r.header) || neverThere[r.header]) {
-		o.add(o.prefix+"header", quoted(r.header), "must be a header that requests have")
-	}
-	if r.cookie != "" && !isToken(r.cookie) {
-		o.add(o.prefix+"cookie", quoted(r.cookie), "must be a cookie name")
-	}
-	if r.value == "" {
-		o.add(o.prefix+"value", "empty", "name the value that picks the upstreamEndpoint")
-	}
 	inHeader := r.header != "" && (r.value != strings.TrimSpace(r.value) || strings.ContainsFunc(r.value, isControl))
 	inCookie := r.cookie != "" && !cookieValue.MatchString(r.value)
-	if inHeader || inCookie {
-		o.add(o.prefix+"value", "one that no request can have", "write it without spaces around it, quotes, semicolons, backslashes and control characters")
-	}
+	o.addIf(named != 1, key, "a rule of "+strconv.Itoa(named)+" sources", "must name exactly one of header, query, cookie")
+	o.addIf(r.header != "" && (!isToken(r.header) || neverThere[r.header]), o.prefix+"header", quoted(r.header), "must be a header that requests have")
+	o.addIf(r.cookie != "" && !isToken(r.cookie), o.prefix+"cookie", quoted(r.cookie), "must be a cookie name")
+	o.addIf(r.value == "", o.prefix+"value", "empty", "name the value that picks the upstreamEndpoint")
+	o.addIf(inHeader || inCookie, o.prefix+"value", "one that no request can have", "write it without spaces around it, quotes, semicolons, backslashes and control characters")
 	r.prepare()
 }
 
-// ownHeaders are the upstream request's headers that the handshake itself sets.
+// ownHeaders are the upstream request's headers that cannot be set, and why.
 var ownHeaders = map[string]string{
 	"Connection":               "belongs to the handshake",
 	"Upgrade":                  "belongs to the handshake",
@@ -448,21 +391,15 @@ var tlsVersions = map[string]uint16{
 
 // tls are the options of that name. secure tells whether there is a wss:// endpoint.
 func (o *options) tls(secure bool) *tlsSource {
-	section := o.section("tls")
 	source := &tlsSource{minimum: tls.VersionTLS12}
+	section := o.section("tls")
 	if section != nil {
-		if !secure {
-			o.add("tls", "set", "needs a wss:// endpoint")
-		}
+		o.addIf(!secure, "tls", "set", "needs a wss:// endpoint")
 		section.tlsFiles(source)
 		section.finish()
 	}
 	source.versions = source.fileVersions()
-	config, failed := source.load()
-	for _, f := range failed {
-		o.add(f.key, f.problem, f.remedy)
-	}
-	source.current = config
+	source.current = source.load(o.mistakes)
 	return source
 }
 
@@ -471,42 +408,15 @@ func (o *options) tlsFiles(source *tlsSource) {
 	source.caFile = o.text("caFile", "")
 	source.certFile = o.text("certFile", "")
 	source.keyFile = o.text("keyFile", "")
-	source.serverName = o.text("serverName", "")
 	source.insecure = o.flag("insecureSkipVerify")
-	version := o.text("minVersion", "")
+	version, name := o.text("minVersion", ""), o.text("serverName", "")
 	minimum, known := tlsVersions[version]
-	if !known {
-		o.add("tls.minVersion", quoted(version), "must be 1.2 or 1.3")
-	}
 	source.minimum = minimum
-	if strings.ContainsAny(source.serverName, "/ ") || strings.Contains(source.serverName, ":") && net.ParseIP(source.serverName) == nil {
-		o.add("tls.serverName", quoted(source.serverName), "must be a host name or an IP address, with neither scheme nor port")
-	}
-	if source.insecure && source.caFile != "" {
-		o.add("tls.caFile", "never used with tls.insecureSkipVerify: true", "leave one of the two out")
-	}
-}
-
-// keysOn are those of keys that are on.
-func (o *options) keysOn(keys []string) []string {
-	var set []string
-	for _, key := range keys {
-		if o.isOn(key) {
-			set = append(set, key)
-		}
-	}
-	return set
-}
-
-// keysThere are those of keys that are there.
-func (o *options) keysThere(keys []string) []string {
-	var all []string
-	for _, key := range keys {
-		if o.isThere(key) {
-			all = append(all, key)
-		}
-	}
-	return all
+	source.serverName = name
+	o.addIf(!known, "tls.minVersion", quoted(version), "must be 1.2 or 1.3")
+	o.addIf(strings.ContainsAny(name, "/ ") || strings.Contains(name, ":") && net.ParseIP(name) == nil,
+		"tls.serverName", quoted(name), "must be a host name or an IP address, with neither scheme nor port")
+	o.addIf(source.insecure && source.caFile != "", "tls.caFile", "never used with tls.insecureSkipVerify: true", "leave one of the two out")
 }
 
 var (
@@ -555,7 +465,10 @@ func isControl(r rune) bool {
 	return r < ' ' && r != '\t' || r == 0x7F
 }
 
-// isToken reports whether s is a token of RFC 9110 section 5.6.2.
+// token is a token of RFC 9110 section 5.6.2.
+var token = regexp.MustCompile("^[!#$%&'*+\\-.^_`|~0-9A-Za-z]+$")
+
+// isToken reports whether s is one.
 func isToken(s string) bool {
 	return token.MatchString(s)
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// FuzzRelay holds the fast loops of relay to walk, which sees the whole stream in one piece: on random frames, limits and
+// FuzzRelay holds the fast loops of relay to parse, which sees the whole stream in one piece: on random frames, limits and
 // pieces, whatever the loops skip the parser has to agree with.
 func FuzzRelay(f *testing.F) {
 	for seed := int64(0); seed < 300; seed++ {
@@ -22,7 +22,7 @@ func FuzzRelay(f *testing.F) {
 
 // trial is a random stream of frames, the rules that it is under, and the pieces that it comes in.
 type trial struct {
-	rules  *grammar
+	rules  *frameRules
 	masked bool
 	limits *limits
 	stream []byte
@@ -37,7 +37,7 @@ var trialSizes = []int{0, 1, 3, 125, 126, 127, 200, 300, 1000, 1010, 1016, 1018,
 
 func newTrial(r *rand.Rand) *trial {
 	c := &trial{
-		rules:  []*grammar{plain, compressed, extended, lax, plainText, compressedText}[r.Intn(6)],
+		rules:  []*frameRules{plain, compressed, extended, lax, plainText, compressedText}[r.Intn(6)],
 		masked: r.Intn(2) == 0,
 		limits: &limits{},
 	}
@@ -146,9 +146,9 @@ func toEnd(ends []int, at, next, otherwise int) int {
 	return otherwise
 }
 
-// setUp has a track keep the trial's limits.
-func (c *trial) setUp(t *track) *track {
-	t.bound(c.limits)
+// setUp has a parser keep the trial's limits.
+func (c *trial) setUp(t *parser) *parser {
+	bound(t, c.limits)
 	t.token = ours
 	t.opened = time.Now()
 	meter(t, c.limits)
@@ -158,12 +158,12 @@ func (c *trial) setUp(t *track) *track {
 	return t
 }
 
-// reference is what may go on of the stream by walk, where that has got to, and how many pongs it has taken out.
-func (c *trial) reference() (passed []byte, t *track, pongs int64) {
-	t = c.setUp(newTrack(c.rules, c.masked))
+// reference is what may go on of the stream by parse, where that has got to, and how many pongs it has taken out.
+func (c *trial) reference() (passed []byte, t *parser, pongs int64) {
+	t = c.setUp(newParser(c.rules, c.masked))
 	pong := len(controlFrame(opPong, make([]byte, pingSize), c.masked))
 	for rest := append([]byte(nil), c.stream...); ; {
-		n := walk(t, rest)
+		n := parseChunk(t, rest)
 		passed = append(passed, rest[:n]...)
 		if t.pong == nil {
 			return passed, t, pongs
@@ -201,17 +201,17 @@ func (c *trial) run(t *testing.T) {
 	t.Helper()
 	want, by, pongs := c.reference()
 	from, to := &pieces{in: append([][]byte(nil), c.pieces...)}, &pieces{}
-	source, destination := newSide(clientSide, from), newSide(upstreamSide, to)
+	source, destination := newPeer(clientPeer, from), newPeer(upstreamPeer, to)
 	if !c.masked {
-		source.name, destination.name = upstreamSide, clientSide
+		source.name, destination.name = upstreamPeer, clientPeer
 	}
-	f := newFlow(source, destination, c.rules, c.masked)
-	got := c.setUp(f.track)
+	f := newDirection(source, destination, c.rules, c.masked)
+	got := c.setUp(f.parser)
 	source.token = ours
 	source.heart = newHeartbeat(source)
 	f.started = time.Now()
-	equip(f)
-	defer restore(f)
+	takeSmall(f)
+	defer shrink(f)
 	_, _ = relay(f, 0, nil)
 	out := to.out.Bytes()
 	same := got.fault == by.fault && bytes.Equal(got.closing, by.closing)

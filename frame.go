@@ -4,7 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
-	"time"
+	"unicode/utf8"
 )
 
 // A frame on the wire, RFC 6455 section 5.2:
@@ -47,17 +47,34 @@ const (
 	maxFrame   = int(^uint(0)>>2) + 1 // payload of any frame: half of what fits an int, so that sums do
 	maxLength  = 1<<63 - 1            // what RFC 6455 allows for that
 
+	maxCloseReason = maxControl - 2 // the code stands before it
+
 	unlimited int64 = 1<<63 - 1
 )
 
-// fault is a breach of RFC 6455 or of a limit: the code that the offender is closed with
-// and the reason for it, at most maxCloseReason bytes.
+// Close codes, RFC 6455 section 7.4.1 and the IANA registry.
+const (
+	closeNormal      = 1000
+	closeGoingAway   = 1001
+	closeProtocol    = 1002
+	closeNoStatus    = 1005 // never on the wire: a close frame without a code
+	closeAbnormal    = 1006 // never on the wire: no close frame at all
+	closeInvalidData = 1007
+	closePolicy      = 1008
+	closeTooBig      = 1009
+	closeInternal    = 1011
+	closeRestart     = 1012
+	closeBadGateway  = 1014
+)
+
+// fault is a breach of RFC 6455 or of a limit: the close code for the offender, and the reason, of at most maxCloseReason
+// bytes.
 type fault struct {
 	code   int
 	reason string
 }
 
-// kind is what the other side is told of a fault.
+// kind is what the other peer is told of a fault.
 func (f *fault) kind() string {
 	if f.code == closePolicy || f.code == closeTooBig {
 		return "limit exceeded"
@@ -80,293 +97,7 @@ var (
 	errControls = &fault{closePolicy, "too many control frames"}
 )
 
-// track is where a direction stands in its frames, with what has passed so far.
-// It belongs to the goroutine that walks it.
-type track struct {
-	rules  *grammar
-	table  []byte // of rules: the one in force for the next header
-	masked bool   // whether frames must be masked: yes from a client (RFC 6455 section 5.1)
-	judged bool   // whether what breaks the rules is a fault
-
-	strides [][]int // of the messages that may come next and go on unseen
-	between [][]int // of rules: those between two messages
-
-	left int // payload bytes of the current data frame that are still to come
-
-	maxFrame     int       // longest payload of a data frame, at most
-	maxMessage   int64     // that of a message
-	message      int64     // payload of the current fragmented message so far
-	metered      bool      // the rate of messages is bounded
-	bucket       bucket    // by this,
-	ceiling      int64     // and their number for now
-	controls     int64     // control frames so far
-	allowance    bucket    // bounds their rate,
-	mostControls int64     // and their number for now
-	opened       time.Time // the session
-	speller      *speller  // checks text; nil where that is not asked for
-	spelling     bool      // the current frame is of text that is checked
-
-	frames   int64 // complete headers passed, control frames included
-	messages int64 // data messages ended
-
-	control int64 // bytes of pings and pongs passed
-
-	token uint64 // begins the payload of our own pings to the source; 0 where there are none
-
-	closing []byte  // the close frame that ended the walk, which has yet to be passed on
-	said    *status // and what it says
-	pong    []byte  // the payload of the pong to a ping of ours that ended the walk, which is not passed on
-	fault   *fault  // the breach that ended the walk
-}
-
-// newTrack starts a track at a frame boundary, between two messages.
-func newTrack(rules *grammar, masked bool) *track {
-	t := &track{
-		rules: rules, table: rules.between, masked: masked, judged: rules != lax, between: rules.strides,
-		maxFrame: maxFrame, maxMessage: unlimited, ceiling: unlimited, mostControls: unlimited,
-	}
-	if masked {
-		t.between = rules.maskedStrides
-	}
-	t.strides = t.between
-	return t
-}
-
-// bound has the track keep the limits on sizes, and check text where its rules ask for that.
-func (t *track) bound(l *limits) {
-	if l.maxFrameSize > 0 {
-		t.maxFrame = l.maxFrameSize
-	}
-	if l.maxMessageSize > 0 {
-		t.maxMessage = int64(l.maxMessageSize)
-	}
-	if t.masked && t.judged {
-		rate := float64(controlRate)
-		if l.pingInterval > 0 && l.pingClient {
-			rate += 1 / l.pingInterval.Seconds() // the pongs that we ask for
-		}
-		t.allowance = bucket{rate: rate, depth: controlBurst, share: controlBurst / sharing, tokens: controlBurst}
-		t.mostControls = 0
-	}
-	if t.maxFrame < 125 || t.maxMessage < 125 {
-		t.between = noStrides
-		t.strides = noStrides
-	}
-	if t.rules == plainText || t.rules == compressedText {
-		t.speller = &speller{}
-	}
-}
-
-// walk goes over the headers in chunk, which continues the track, and returns how
-// many leading bytes of it may go on: all that belongs to legal frames. What it
-// keeps back is a header or a control frame that is not complete yet, at most
-// 131 bytes, which has to stand at the start of the next chunk. A legal close frame
-// ends the walk before it, in t.closing, a pong to a ping of ours, in t.pong, and the
-// first fault, in t.fault. A fault in the payload of a frame whose start has been passed
-// on in an earlier chunk leaves t.left as it was.
-//
-// One function with everything inline: it runs once a chunk, and in the interpreter
-// a call per frame would cost more than the parsing.
-//
-//nolint:gocognit,funlen,nestif // see above
-func walk(t *track, chunk []byte) int {
-	size := len(chunk)
-	at := t.left
-	if at > size {
-		at = size
-	}
-	if t.spelling {
-		legal := spell(t, chunk[:at], t.left == at)
-		if !legal {
-			t.fault = errText
-			return 0
-		}
-	}
-	t.left -= at
-	if at == size {
-		return size
-	}
-	for at+2 <= size {
-		first, second := chunk[at], chunk[at+1]
-		class := t.table[first]
-		text := class >= classText
-		if text {
-			class -= classText
-		}
-		if class == classIllegal || t.judged && (second >= maskBit) != t.masked {
-			t.fault = headerFault(class, t.masked)
-			return at
-		}
-		body := at + 2 // where the payload begins
-		length := int(second & 0x7F)
-		if length >= 126 {
-			body, length = longHeader(t, chunk, at, class)
-			if body == 0 {
-				return at
-			}
-		}
-		if second >= maskBit {
-			body += maskSize
-		}
-		if body > size {
-			return at
-		}
-		end := body + length
-		if class == classControl && length <= maxControl {
-			if end > size {
-				return at
-			}
-			if t.controls >= t.mostControls && first != finBit|opClose && !allowControl(t) {
-				t.fault = errControls
-				return at
-			}
-			t.controls++
-			// Pings and the pongs of others may come in floods: they need no call.
-			if first != finBit|opPing && (first != finBit|opPong || length == pingSize) && t.endsBefore(chunk[at:end]) {
-				return at
-			}
-			t.control += int64(end - at)
-		} else if t.fault = overLimit(t, class, length); t.fault != nil {
-			return at
-		} else {
-			if text {
-				end = spellFrame(t, class, chunk, at, body, end)
-				if end == 0 {
-					t.fault = errText
-					return at
-				}
-			}
-			enter(t, class, length, text)
-		}
-		t.frames++
-		if end > size {
-			t.left = end - size
-			return size
-		}
-		at = end
-	}
-	return at
-}
-
-// overLimit is the limit that a data frame of class with length bytes of payload breaks, or nil.
-func overLimit(t *track, class byte, length int) *fault {
-	if length > t.maxFrame {
-		return errFrame
-	}
-	if class > classEnd {
-		return nil
-	}
-	if int64(length) > t.maxMessage-t.message {
-		return errMessage
-	}
-	if t.messages >= t.ceiling && (class == classWhole || class == classStart) {
-		return errRate
-	}
-	return nil
-}
-
-// enter takes the track to a data frame of class with length bytes of payload. text tells
-// whether that is to be checked.
-func enter(t *track, class byte, length int, text bool) {
-	switch class {
-	case classWhole:
-		t.messages++
-	case classStart:
-		t.table = t.rules.within
-		t.strides = noStrides
-		if text {
-			t.table = t.rules.withinText
-		}
-		t.message = int64(length)
-	case classMiddle:
-		t.message += int64(length)
-	case classEnd:
-		t.table = t.rules.between
-		t.strides = t.between
-		t.messages++
-		t.message = 0
-	}
-}
-
-// endsBefore reports whether the walk ends before a complete control frame: a close frame,
-// or a pong that is for us.
-func (t *track) endsBefore(frame []byte) bool {
-	if frame[0]&0x0F == opClose {
-		walkClose(t, frame)
-		return true
-	}
-	t.pong = t.answers(frame)
-	return t.pong != nil
-}
-
-// answers is the payload of a complete control frame where that is the pong to a ping of
-// ours, else nil.
-func (t *track) answers(frame []byte) []byte {
-	if t.token == 0 || frame[0] != finBit|opPong {
-		return nil
-	}
-	if frame[1]&0x7F != pingSize || (frame[1] >= maskBit) != t.masked {
-		return nil
-	}
-	payload := controlPayload(frame)
-	if binary.BigEndian.Uint64(payload) != t.token {
-		return nil
-	}
-	return payload
-}
-
-// headerFault is the fault of a header that is of class, or that has the wrong
-// MASK bit; mustMask is what the bit had to be.
-func headerFault(class byte, mustMask bool) *fault {
-	if class == classIllegal {
-		return errHeader
-	}
-	if mustMask {
-		return errUnmasked
-	}
-	return errMasked
-}
-
-// longHeader reads the extended payload length, 16 or 64 bits, of the header of class
-// at chunk[at:], and returns it with where it ends. That is 0 where the length is not
-// complete yet, or a fault, which the track then holds.
-func longHeader(t *track, chunk []byte, at int, class byte) (end, length int) {
-	end = at + 4
-	if chunk[at+1]&0x7F == 127 {
-		end = at + 10
-	}
-	if end > len(chunk) {
-		return 0, 0
-	}
-	if t.judged && class == classControl {
-		t.fault = errControl
-		return 0, 0
-	}
-	least := uint64(1 << 16)
-	var declared uint64
-	if end == at+4 {
-		declared = uint64(binary.BigEndian.Uint16(chunk[at+2:]))
-		least = 126
-	} else {
-		declared = binary.BigEndian.Uint64(chunk[at+2:])
-	}
-	// "The minimal number of bytes MUST be used to encode the length", and "the most
-	// significant bit MUST be 0" (RFC 6455 section 5.2).
-	if t.judged && (declared < least || declared > maxLength) {
-		t.fault = errLength
-		return 0, 0
-	}
-	length = maxFrame // of a frame that never ends
-	if declared <= uint64(maxFrame) {
-		length = int(declared)
-	} else if t.judged {
-		t.fault = errFrame
-		return 0, 0
-	}
-	return end, length
-}
-
-// controlFrame is a complete control frame around payload, at most maxControl bytes.
+// controlFrame is a complete control frame around payload, of at most maxControl bytes.
 func controlFrame(opcode byte, payload []byte, mask bool) []byte {
 	frame := make([]byte, 0, 2+maskSize+len(payload))
 	if !mask {
@@ -374,16 +105,16 @@ func controlFrame(opcode byte, payload []byte, mask bool) []byte {
 		return append(frame, payload...)
 	}
 	var key [maskSize]byte
-	// "MUST be derived from a strong source of entropy" (RFC 6455 section 5.3).
-	// The error is always nil on the platforms that Traefik runs on.
+	// "MUST be derived from a strong source of entropy" (RFC 6455 section 5.3). The error is always nil on the platforms
+	// that Traefik runs on.
 	_, _ = rand.Read(key[:])
 	frame = append(frame, finBit|opcode, maskBit|byte(len(payload)))
 	frame = append(frame, key[:]...)
 	return append(frame, masked(payload, key[:])...)
 }
 
-// controlPayload is the payload of a complete control frame, unmasked into memory
-// of its own. Its length may stand in any form, for not all frames are judged.
+// controlPayload is the payload of a complete control frame, unmasked, in memory of its own. Its length may stand in any
+// form, for not all frames are judged.
 func controlPayload(frame []byte) []byte {
 	header := 2
 	switch frame[1] & 0x7F {
@@ -398,8 +129,7 @@ func controlPayload(frame []byte) []byte {
 	return masked(frame[header+maskSize:], frame[header:header+maskSize])
 }
 
-// masked is payload with key laid over it (RFC 6455 section 5.3), in memory of its
-// own: masking and unmasking are the same operation.
+// masked is payload with key laid over it (RFC 6455 section 5.3), in memory of its own: masking and unmasking are the same.
 func masked(payload, key []byte) []byte {
 	pad := make([]byte, 0, len(payload)+maskSize)
 	for len(pad) < len(payload) {
@@ -407,4 +137,58 @@ func masked(payload, key []byte) []byte {
 	}
 	subtle.XORBytes(pad, payload, pad[:len(payload)])
 	return pad[:len(payload)]
+}
+
+// closeFrame is a close frame of ours. A reason that is too long is cut between two runes.
+func closeFrame(code int, reason string, toUpstream bool) []byte {
+	for len(reason) > maxCloseReason {
+		_, size := utf8.DecodeLastRuneInString(reason)
+		reason = reason[:len(reason)-size]
+	}
+	payload := binary.BigEndian.AppendUint16(nil, uint16(code))
+	payload = append(payload, reason...)
+	return controlFrame(opClose, payload, toUpstream)
+}
+
+// status is what a close frame says: code and reason, and what is wrong with them (RFC 6455 section 7.4).
+type status struct {
+	code   int
+	reason string
+	fault  *fault
+}
+
+// usualStatus is what almost all close frames say, by their payload.
+var usualStatus = map[string]*status{
+	"": {code: closeNoStatus}, "\x03\xe8": {code: closeNormal}, "\x03\xe9": {code: closeGoingAway},
+}
+
+// statusOf is what a complete close frame says: closeNoStatus where it has no code (RFC 6455 section 7.1.5).
+func statusOf(frame []byte) *status {
+	payload := controlPayload(frame)
+	known := usualStatus[string(payload)]
+	if known != nil {
+		return known
+	}
+	if len(payload) < 2 {
+		return &status{code: closeNoStatus, fault: errCode}
+	}
+	said := &status{code: int(binary.BigEndian.Uint16(payload)), reason: string(payload[2:])}
+	if !mayBeSent(said.code) {
+		said.fault = errCode
+	} else if !utf8.ValidString(said.reason) {
+		said.fault = errReason
+	}
+	return said
+}
+
+// mayBeSent reports whether a close frame may carry code: RFC 6455 section 7.4.2 with the codes that IANA has registered
+// since (1012 to 1014).
+func mayBeSent(code int) bool {
+	if code >= 3000 {
+		return code <= 4999
+	}
+	if code == 1004 || code == closeNoStatus || code == closeAbnormal {
+		return false
+	}
+	return code >= closeNormal && code <= closeBadGateway
 }

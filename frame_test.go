@@ -48,7 +48,7 @@ func TestWalkPassesLegalFrames(t *testing.T) {
 		name             string
 		stream           []byte
 		mask             bool
-		rules            *grammar
+		rules            *frameRules
 		frames, messages int64
 	}{
 		{"nothing", nil, false, plain, 0, 0},
@@ -71,12 +71,12 @@ func TestWalkPassesLegalFrames(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			track := newTrack(c.rules, c.mask)
-			if pass := walk(track, c.stream); pass != len(c.stream) {
+			parser := newParser(c.rules, c.mask)
+			if pass := parseChunk(parser, c.stream); pass != len(c.stream) {
 				t.Errorf("%d of %d bytes may go on", pass, len(c.stream))
 			}
-			if track.fault != nil || track.frames != c.frames || track.messages != c.messages {
-				t.Errorf("fault %v, %d frames, %d messages; want none, %d, %d", track.fault, track.frames, track.messages, c.frames, c.messages)
+			if parser.fault != nil || parser.frames != c.frames || parser.messages != c.messages {
+				t.Errorf("fault %v, %d frames, %d messages; want none, %d, %d", parser.fault, parser.frames, parser.messages, c.frames, c.messages)
 			}
 		})
 	}
@@ -88,7 +88,7 @@ func TestWalkFindsFaults(t *testing.T) {
 		name  string
 		bad   []byte
 		mask  bool
-		rules *grammar
+		rules *frameRules
 		fault *fault
 	}{
 		{"unmasked from a client", hello, true, plain, errUnmasked},
@@ -112,19 +112,19 @@ func TestWalkFindsFaults(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			before := frame(0x81, []byte("before"), c.mask)
-			track := newTrack(c.rules, c.mask)
-			pass := walk(track, join(before, c.bad))
-			if pass != len(before) || track.fault != c.fault {
-				t.Errorf("passed %d bytes, fault %v; want %d, %v", pass, track.fault, len(before), c.fault)
+			parser := newParser(c.rules, c.mask)
+			pass := parseChunk(parser, join(before, c.bad))
+			if pass != len(before) || parser.fault != c.fault {
+				t.Errorf("passed %d bytes, fault %v; want %d, %v", pass, parser.fault, len(before), c.fault)
 			}
 		})
 	}
 }
 
 func TestWalkRefusesNewMessageInsideFragments(t *testing.T) {
-	track := newTrack(plain, false)
-	if pass := walk(track, join(fragmentHel, hello)); pass != len(fragmentHel) || track.fault != errHeader {
-		t.Errorf("passed %d bytes, fault %v", pass, track.fault)
+	parser := newParser(plain, false)
+	if pass := parseChunk(parser, join(fragmentHel, hello)); pass != len(fragmentHel) || parser.fault != errHeader {
+		t.Errorf("passed %d bytes, fault %v", pass, parser.fault)
 	}
 }
 
@@ -144,32 +144,32 @@ func TestWalkKeepsBackWhatIsNotComplete(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			before := frame(0x81, []byte("before"), true)
-			track := newTrack(plain, true)
-			pass := walk(track, join(before, c.part))
-			if kept := len(before) + len(c.part) - pass; kept != c.keep || track.fault != nil {
-				t.Errorf("kept %d bytes back, fault %v; want %d, none", kept, track.fault, c.keep)
+			parser := newParser(plain, true)
+			pass := parseChunk(parser, join(before, c.part))
+			if kept := len(before) + len(c.part) - pass; kept != c.keep || parser.fault != nil {
+				t.Errorf("kept %d bytes back, fault %v; want %d, none", kept, parser.fault, c.keep)
 			}
 		})
 	}
 }
 
 func TestWalkEndsAtClose(t *testing.T) {
-	track := newTrack(plain, false)
-	if pass := walk(track, join(hello, closeBye, hello)); pass != len(hello) || !bytes.Equal(track.closing, closeBye) {
-		t.Errorf("passed %d bytes, closing %x", pass, track.closing)
+	parser := newParser(plain, false)
+	if pass := parseChunk(parser, join(hello, closeBye, hello)); pass != len(hello) || !bytes.Equal(parser.closing, closeBye) {
+		t.Errorf("passed %d bytes, closing %x", pass, parser.closing)
 	}
-	if code, reason := saidIn(track.closing); code != 1000 || reason != "bye" {
+	if code, reason := saidIn(parser.closing); code != 1000 || reason != "bye" {
 		t.Errorf("close status %d %q", code, reason)
 	}
 }
 
 func TestWalkEndsAtCloseInLongForm(t *testing.T) {
 	long := []byte{0x88, 0xff, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0x03, 0xe9, 'x'}
-	track := newTrack(lax, true)
-	if pass := walk(track, join(long, hello)); pass != 0 || !bytes.Equal(track.closing, long) {
-		t.Fatalf("passed %d bytes, closing %x", pass, track.closing)
+	parser := newParser(lax, true)
+	if pass := parseChunk(parser, join(long, hello)); pass != 0 || !bytes.Equal(parser.closing, long) {
+		t.Fatalf("passed %d bytes, closing %x", pass, parser.closing)
 	}
-	if code, reason := saidIn(track.closing); code != 1001 || reason != "x" {
+	if code, reason := saidIn(parser.closing); code != 1001 || reason != "x" {
 		t.Errorf("close status %d %q", code, reason)
 	}
 }
@@ -235,9 +235,9 @@ type verdict struct {
 	bounds           map[int]bool // offsets that lie between two frames
 }
 
-// judge is walk's oracle: it has the whole stream, takes one frame after the other
+// judge is parse's oracle: it has the whole stream, takes one frame after the other
 // apart and knows no tables.
-func judge(stream []byte, rules *grammar, mask bool) verdict {
+func judge(stream []byte, rules *frameRules, mask bool) verdict {
 	v := verdict{bounds: map[int]bool{0: true}}
 	within := false
 	for {
@@ -259,8 +259,7 @@ func judge(stream []byte, rules *grammar, mask bool) verdict {
 			return v
 		}
 		if control && opcode == opClose {
-			payload := controlPayload(rest[:size+int(length)])
-			if rules != lax && judgeClose(payload) != nil {
+			if rules != lax && statusOf(rest[:size+int(length)]).fault != nil {
 				v.fault = true
 				return v
 			}
@@ -310,7 +309,7 @@ func dissect(b []byte) (size int, length uint64, complete bool) {
 }
 
 // lawful judges the header at the start of b, as far as it is there.
-func lawful(b []byte, length uint64, complete, within bool, rules *grammar, mask bool) bool {
+func lawful(b []byte, length uint64, complete, within bool, rules *frameRules, mask bool) bool {
 	if rules == lax {
 		return true
 	}
@@ -339,7 +338,7 @@ func lawful(b []byte, length uint64, complete, within bool, rules *grammar, mask
 }
 
 // legalFirst judges a first byte by listing what RFC 6455 and RFC 7692 allow.
-func legalFirst(first byte, within bool, rules *grammar) bool {
+func legalFirst(first byte, within bool, rules *frameRules) bool {
 	opcode, fin, reserved := first&0x0f, first&finBit != 0, first&rsvBits
 	if rules == plain && reserved != 0 || rules == compressed && reserved&^rsv1Bit != 0 {
 		return false
@@ -356,8 +355,8 @@ func legalFirst(first byte, within bool, rules *grammar) bool {
 	return false
 }
 
-// walkPieces feeds a stream to walk in pieces, as a pump does, and returns what went on.
-func walkPieces(t *track, stream []byte, split func() int) []byte {
+// parsePieces feeds a stream to parse in pieces, as a pump does, and returns what went on.
+func parsePieces(t *parser, stream []byte, split func() int) []byte {
 	var out, held []byte
 	for len(stream) > 0 && t.fault == nil && t.closing == nil {
 		n := split()
@@ -366,15 +365,15 @@ func walkPieces(t *track, stream []byte, split func() int) []byte {
 		}
 		chunk := join(held, stream[:n])
 		stream = stream[n:]
-		pass := walk(t, chunk)
+		pass := parseChunk(t, chunk)
 		out = append(out, chunk[:pass]...)
 		held = append([]byte(nil), chunk[pass:]...)
 	}
 	return out
 }
 
-// grammars are the rules that streams are fuzzed under.
-var grammars = []*grammar{plain, compressed, extended, lax}
+// allRules are the rules that streams are fuzzed under.
+var allRules = []*frameRules{plain, compressed, extended, lax}
 
 // seeds are streams from the tables above, for the fuzzers.
 func seeds() [][]byte {
@@ -393,29 +392,29 @@ func seeds() [][]byte {
 	}
 }
 
-// FuzzWalk holds walk, fed in arbitrary pieces, against the oracle.
+// FuzzWalk holds parse, fed in arbitrary pieces, against the oracle.
 func FuzzWalk(f *testing.F) {
 	for i, seed := range seeds() {
 		f.Add(seed, uint8(i), uint8(i))
 		f.Add(seed, uint8(255), uint8(3))
 	}
 	f.Fuzz(func(t *testing.T, stream []byte, step, role uint8) {
-		rules, mask := grammars[role&3], role&4 != 0
+		rules, mask := allRules[role&3], role&4 != 0
 		want := judge(stream, rules, mask)
-		track := newTrack(rules, mask)
-		out := walkPieces(track, stream, func() int { return 1 + int(step) })
-		if track.closing != nil {
-			out = append(out, track.closing...)
-			track.frames++ // which whoever passes it on counts
+		parser := newParser(rules, mask)
+		out := parsePieces(parser, stream, func() int { return 1 + int(step) })
+		if parser.closing != nil {
+			out = append(out, parser.closing...)
+			parser.frames++ // which whoever passes it on counts
 		}
 		if !bytes.Equal(out, stream[:want.pass]) {
 			t.Errorf("%d bytes went on, want %d", len(out), want.pass)
 		}
-		if (track.fault != nil) != want.fault || (track.closing != nil) != want.closed {
-			t.Errorf("fault %v, closing %x; want %v, %v", track.fault, track.closing, want.fault, want.closed)
+		if (parser.fault != nil) != want.fault || (parser.closing != nil) != want.closed {
+			t.Errorf("fault %v, closing %x; want %v, %v", parser.fault, parser.closing, want.fault, want.closed)
 		}
-		if track.frames != want.frames || track.messages != want.messages {
-			t.Errorf("%d frames, %d messages; want %d, %d", track.frames, track.messages, want.frames, want.messages)
+		if parser.frames != want.frames || parser.messages != want.messages {
+			t.Errorf("%d frames, %d messages; want %d, %d", parser.frames, parser.messages, want.frames, want.messages)
 		}
 	})
 }
@@ -433,10 +432,10 @@ func FuzzCloseFrame(f *testing.F) {
 		if gotCode != int(code) || !strings.HasPrefix(reason, gotReason) || len(reason) <= maxCloseReason && gotReason != reason {
 			t.Errorf("%d %q reads %d %q", code, reason, gotCode, gotReason)
 		}
-		track := newTrack(plain, mask)
-		walk(track, b)
-		if legal := mayBeSent(int(code)); (track.closing != nil) != legal || (track.fault == nil) != legal {
-			t.Errorf("legal %v, closing %x, fault %v", legal, track.closing, track.fault)
+		parser := newParser(plain, mask)
+		parseChunk(parser, b)
+		if legal := mayBeSent(int(code)); (parser.closing != nil) != legal || (parser.fault == nil) != legal {
+			t.Errorf("legal %v, closing %x, fault %v", legal, parser.closing, parser.fault)
 		}
 	})
 }

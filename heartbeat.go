@@ -16,30 +16,37 @@ const (
 	pingSize  = tokenSize + 8
 )
 
+// mostInFlight is more bytes than wait in the buffers of two systems, and a gateway between them: a peer that has taken as
+// many behind a ping of ours has read that.
+const mostInFlight = 16 << 20
+
+// slowestReader is how many bytes a second a peer reads that is not taken for dead behind a queue of data.
+const slowestReader = 1 << 20
+
 // heartbeat is our pings to one side, and what has come of them. Its memory is taken once:
 // idle sessions do little else than this.
 type heartbeat struct {
 	masks bool // pings are masked, pongs are not; or the other way round
 
-	// Written with session.mu and with the pen of the flow to the side, read with either.
+	// Written with session.mu and with writeMu of the direction to the peer, read with either.
 	payload []byte        // of the latest ping; in frame itself, where that is not masked
 	sent    time.Duration // when that was sent
 
-	// Of whoever holds the pen.
+	// Of whoever holds writeMu.
 	frame []byte // the latest ping
 	pings int64
 
 	pad []byte // a masking key, over and over: that of the latest ping, or what a pong seems to have
 
-	// Of the pump from the side.
+	// Of the pump from the peer.
 	pongs                  int64
 	answered               time.Duration // when the latest ping that was answered had been sent
 	shortest, longest, sum time.Duration // of round trips
 }
 
 // newHeartbeat is the heartbeat of a side that is about to be pinged first.
-func newHeartbeat(x *side) *heartbeat {
-	toUpstream := x.name == upstreamSide
+func newHeartbeat(x *peer) *heartbeat {
+	toUpstream := x.name == upstreamPeer
 	payload := make([]byte, pingSize)
 	binary.BigEndian.PutUint64(payload, x.token)
 	h := &heartbeat{masks: toUpstream, payload: payload, frame: controlFrame(opPing, payload, toUpstream), pad: make([]byte, pingSize)}
@@ -49,14 +56,80 @@ func newHeartbeat(x *side) *heartbeat {
 	return h
 }
 
-// stamp notes that f's destination is being pinged, and makes the payload for it. Needs
-// session.mu and the pen.
-func stamp(s *session, f *flow, now time.Duration) {
+// takePings has those peers of a session pinged that are to be. The scheduler does that where it cannot block: a peer that has
+// not answered all that it was sent is left to its pump, and so is one that is pinged first, one whose pump is at work, and a
+// service, whose pipe holds nothing. Needs session.mu.
+func takePings(s *session, now time.Duration) {
+	s.pingBy += s.pingInterval
+	if s.pingBy <= now {
+		s.pingBy = now + s.pingInterval // what has been missed is not made up for
+	}
+	for _, f := range s.directions {
+		x := f.to
+		if x.token == 0 {
+			continue
+		}
+		if x.heart != nil && !x.owes && !x.fed && x.service == nil && f.writeMu.TryLock() {
+			s.toPing = append(s.toPing, f)
+			stamp(s, f, now)
+		} else {
+			f.pingDue = true
+			setDeadlines(s, f) // which wakes the pump
+			if !f.idle && s.pongTimeout > 0 && x.pongBy > now+s.pongTimeout {
+				x.pongBy = now + s.pongTimeout // the pump may be blocked in a write
+				x.doubted = false
+			}
+		}
+	}
+}
+
+// pingAtRest pings the destination of the first direction in s.toPing, whose writeMu is held.
+func pingAtRest(s *session) {
+	f := s.toPing[0]
+	s.toPing = s.toPing[1:]
+	defer f.writeMu.Unlock()
+	_ = f.to.conn.SetWriteDeadline(time.Now().Add(pingTimeout))
+	err := ping(f.to)
+	if err != nil {
+		go failPing(s, f, err)
+		return
+	}
+	_ = f.to.conn.SetWriteDeadline(never)
+}
+
+// pingTimeout bounds the write of a ping by the scheduler. It is not met: there is room for a ping where all that was sent
+// before has been answered.
+const pingTimeout = time.Second
+
+// failPing, in a goroutine of its own, follows up a ping that could not be written.
+func failPing(s *session, f *direction, cause error) {
+	defer recovered(s)
+	unwritable(s, f, cause)
+}
+
+// takePing has f's pump ping its destination where that is due and the destination stands between two frames. Needs
+// session.mu.
+func takePing(s *session, f *direction, now time.Duration) {
+	due := f.pingDue && !s.closing
+	f.pinging = due && f.parser.left == 0
+	f.finishing = due && !f.pinging
+	f.pingDue = f.finishing
+	if f.finishing {
+		f.idle = false // the pump has something to do yet
+	}
+	if f.pinging {
+		stamp(s, f, now)
+	}
+}
+
+// stamp notes that f's destination is being pinged, and makes the payload for it. Needs session.mu and writeMu.
+func stamp(s *session, f *direction, now time.Duration) {
 	x := f.to
 	if x.pinged == 0 {
 		x.pinged = now
+		f.pingAt = f.bytes
 		if s.pongTimeout > 0 {
-			x.pongBy = now + s.pongTimeout
+			x.pongBy = now + s.pongTimeout + timeToRead(f.bytes-f.readAt)
 			x.doubted = false
 		}
 	}
@@ -71,9 +144,18 @@ func stamp(s *session, f *flow, now time.Duration) {
 	binary.BigEndian.PutUint64(h.payload[tokenSize:], uint64(now))
 }
 
+// timeToRead is how long a slow reader may need for what it has been sent and is not known to have read: a ping of ours waits
+// behind that.
+func timeToRead(bytes int64) time.Duration {
+	if bytes > mostInFlight {
+		bytes = mostInFlight
+	}
+	return time.Duration(bytes) * time.Second / slowestReader
+}
+
 // ping sends the ping that was stamped to x, which stands between two frames. Towards the
-// upstream it is masked under a fresh key (RFC 6455 section 5.3). Needs the pen.
-func ping(x *side) error {
+// upstream it is masked under a fresh key (RFC 6455 section 5.3). Needs writeMu.
+func ping(x *peer) error {
 	h := x.heart
 	if h.masks {
 		_, _ = rand.Read(h.pad[:maskSize])
@@ -100,6 +182,51 @@ func isLatest(h *heartbeat, pong []byte) bool {
 	key, rest := pong[2:2+maskSize], h.pad
 	subtle.XORBytes(rest, pong[2+maskSize:], h.payload)
 	return pong[1] == maskBit|pingSize && bytes.Equal(rest[:maskSize], key) && bytes.Equal(rest[maskSize:], rest[:pingSize-maskSize])
+}
+
+// isPong reports whether what a pump at rest has read, a frame of the length of a pong of ours, is one, and notes it.
+func isPong(s *session, f *direction, frame []byte) bool {
+	x, now := f.from, time.Since(s.started)
+	s.mu.Lock()
+	h := x.heart
+	if h == nil {
+		s.mu.Unlock()
+		return false
+	}
+	sent := h.sent
+	if isLatest(h, frame) {
+		x.owes = false
+	} else {
+		payload := answers(f.parser, frame)
+		if payload == nil {
+			s.mu.Unlock()
+			return false
+		}
+		sent = sentAt(payload)
+	}
+	x.pinged = 0
+	x.pongBy = forever
+	reverse(s, f).readAt = reverse(s, f).pingAt
+	s.mu.Unlock()
+	f.parser.frames++
+	f.parser.controls++
+	notePong(h, sent, now)
+	return true
+}
+
+// alive notes that x owes us nothing. Needs session.mu.
+func alive(x *peer) {
+	x.pinged = 0
+	x.pongBy = forever
+}
+
+// notSilent notes that x lives, but may not have answered the ping that it owes a pong to: until then it is given time. Needs
+// session.mu.
+func notSilent(x *peer, until time.Duration) {
+	if x.pongBy < forever {
+		x.pongBy = until
+		x.doubted = false
+	}
 }
 
 // notePong notes the answer at now to a ping that was sent then.
@@ -164,7 +291,7 @@ func pulsesOf(s *session) *pulses {
 }
 
 // pulseOf is a side's heartbeat for the record, nil where it was not to be pinged.
-func pulseOf(x *side) *pulse {
+func pulseOf(x *peer) *pulse {
 	h := x.heart
 	if x.token == 0 {
 		return nil

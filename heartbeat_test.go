@@ -28,11 +28,11 @@ func TestRoundTrips(t *testing.T) {
 	}
 	s.client.token = 0
 	if got := pulsesOf(s); got.Client != nil || got.Upstream == nil {
-		t.Errorf("with one side pinged it tells %+v", got)
+		t.Errorf("with one peer pinged it tells %+v", got)
 	}
 }
 
-// Until a session is pinged its record tells of those sides that are to be.
+// Until a session is pinged its record tells of those peers that are to be.
 func TestNoPulses(t *testing.T) {
 	for _, c := range []limits{
 		{}, {pingInterval: time.Minute, pingClient: true}, {pingInterval: time.Minute, pingUpstream: true}, {pingInterval: time.Minute, pingClient: true, pingUpstream: true},
@@ -47,10 +47,10 @@ func TestNoPulses(t *testing.T) {
 	}
 }
 
-// pinged is a session whose sides are to be pinged.
+// pinged is a session whose peers are to be pinged.
 func pinged() *session {
 	set := newSettings(limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true})
-	return newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, set, nil)
+	return newSession(newPeer(clientPeer, nil), newPeer(upstreamPeer, nil), plain, set, nil)
 }
 
 // A peer may put what it likes into a pong.
@@ -68,8 +68,8 @@ func TestRoundTripsMadeUp(t *testing.T) {
 
 func TestPingFrames(t *testing.T) {
 	s := restingSession(limits{pingInterval: time.Minute, pingClient: true, pingUpstream: true})
-	for _, f := range s.flows {
-		toUpstream := f.to.name == upstreamSide
+	for _, f := range s.directions {
+		toUpstream := f.to.name == upstreamPeer
 		peer := f.to.conn.(*script)
 		size := len(controlFrame(opPing, make([]byte, pingSize), toUpstream))
 		for i := 1; i < 4; i++ {
@@ -98,7 +98,7 @@ func TestPingFrames(t *testing.T) {
 func TestLatestPong(t *testing.T) {
 	s := pinged()
 	for i, toUpstream := range []bool{true, false} {
-		f := s.flows[i]
+		f := s.directions[i]
 		stamp(s, f, 7)
 		h := f.to.heart
 		pong := controlFrame(opPong, h.payload, !toUpstream)
@@ -122,8 +122,8 @@ func TestLatestPong(t *testing.T) {
 func TestTokensDiffer(t *testing.T) {
 	seen := map[uint64]bool{0: true}
 	for i := 0; i < 2; i++ {
-		for _, f := range pinged().flows {
-			token := f.track.token
+		for _, f := range pinged().directions {
+			token := f.parser.token
 			if seen[token] || binary.BigEndian.Uint64(newHeartbeat(f.from).payload) != token {
 				t.Errorf("token %x, after %v", token, seen)
 			}
@@ -132,7 +132,7 @@ func TestTokensDiffer(t *testing.T) {
 	}
 }
 
-// The pong to a ping of ours ends the walk wherever a chunk ends before it, and counts as
+// The pong to a ping of ours ends the parse wherever a chunk ends before it, and counts as
 // nothing that has passed. So it does when it is compared with others.
 func TestWalkEndsBeforeOurPong(t *testing.T) {
 	payload := []byte("12345678sometime")
@@ -142,19 +142,19 @@ func TestWalkEndsBeforeOurPong(t *testing.T) {
 		before := join(frame(0x81, []byte("x"), mask), frame(finBit|opPing, payload, mask), frame(finBit|opPong, payload[1:], mask))
 		stream := join(before, ours, frame(0x81, []byte("y"), mask))
 		for cut := 0; cut <= len(stream); cut++ {
-			tr := newTrack(plain, mask)
+			tr := newParser(plain, mask)
 			tr.token = token
-			at := walk(tr, stream[:cut])
+			at := parseChunk(tr, stream[:cut])
 			if tr.pong == nil {
-				at += walk(tr, stream[at:])
+				at += parseChunk(tr, stream[at:])
 			}
 			if at != len(before) || !bytes.Equal(tr.pong, payload) || tr.frames != 3 || tr.fault != nil {
-				t.Fatalf("masked %v, cut at %d: the walk ends at %d with %+v", mask, cut, at, *tr)
+				t.Fatalf("masked %v, cut at %d: the parse ends at %d with %+v", mask, cut, at, *tr)
 			}
 		}
-		other := newTrack(plain, mask)
-		if at := walk(other, stream); at != len(stream) || other.control != int64(len(stream)-2*len(frame(0x81, []byte("x"), mask))) {
-			t.Errorf("without a token the walk ends at %d of %d, %d bytes in control frames", at, len(stream), other.control)
+		other := newParser(plain, mask)
+		if at := parseChunk(other, stream); at != len(stream) || other.control != int64(len(stream)-2*len(frame(0x81, []byte("x"), mask))) {
+			t.Errorf("without a token the parse ends at %d of %d, %d bytes in control frames", at, len(stream), other.control)
 		}
 	}
 }
@@ -164,9 +164,9 @@ func TestAbsorb(t *testing.T) {
 	f.from.heart = newHeartbeat(f.from)
 	pong := controlFrame(opPong, f.from.heart.payload, true)
 	f.buf = join([]byte("before"), pong, []byte("after"))
-	f.track.pong = controlPayload(pong)
-	n := f.absorb(len("before"), len(f.buf))
-	if string(f.buf[:n]) != "beforeafter" || f.absorbed != 1 || f.from.heart.pongs != 1 || f.track.pong != nil {
+	f.parser.pong = controlPayload(pong)
+	n := absorb(f, len("before"), len(f.buf))
+	if string(f.buf[:n]) != "beforeafter" || f.absorbed != 1 || f.from.heart.pongs != 1 || f.parser.pong != nil {
 		t.Errorf("%q is left of the buffer, %+v", f.buf[:n], f.from.heart)
 	}
 }

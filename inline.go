@@ -114,7 +114,7 @@ func raise(cause any) {
 	panic(cause)
 }
 
-// What outlives between is made in variables, for the same reason as newRoster is one.
+// What outlives between is made in variables, for the same reason as newRegistry is one.
 
 // traceOf has the upgrade know the server that Traefik has chosen: the last one that it has
 // connected to before the connection is taken over. Later ones are those of mirrors.
@@ -348,7 +348,7 @@ func joinNext(u *upgrade, t *takeover) {
 	if err != nil {
 		reportClient(u, refuseGone, err)
 	} else {
-		near := &side{name: clientSide, conn: t.client, source: t.client, reader: t.source}
+		near := &peer{name: clientPeer, conn: t.client, source: t.client, reader: t.source}
 		startSession(u, near, upstreamOf(t, rest))
 	}
 }

@@ -1,8 +1,13 @@
 package wsfw
 
-import "time"
+import (
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
 
-// limits are the bounds of a session. Zero is off, but for closeTimeout and drainTimeout.
+// limits are the bounds of a session, and of how many there are. Zero is off, but for closeTimeout and drainTimeout.
 type limits struct {
 	pingInterval  time.Duration
 	pingClient    bool
@@ -27,37 +32,31 @@ type limits struct {
 	clientHeader   string // who is told by this header of the request; empty: by its address
 
 	// What follows from these: see settled.
-	tick, doubt time.Duration // workTick and lastChance
-	patience    time.Duration // maxInactivity; forever where that is off
-	bounded     bool          // there are only so many places
-	timed       bool          // a session has to be judged when something is due,
-	punctual    bool          // which may be before it is pinged
-	unpinged    *pulses       // in the record of a session that was not pinged yet
-	briefest    time.Duration // lifetime of a session,
-	spread      uint64        // by how much, in nanoseconds, others are longer at most
+	tick      time.Duration // how often a pump at work looks up
+	grace     time.Duration // how long a peer that is overdue is listened to once more
+	idleLimit time.Duration // maxInactivity; forever where that is off
+	bounded   bool          // the number of sessions is
+	timed     bool          // something may be due for a session before it closes
+	unpinged  *pulses       // in the record of a session that was not pinged yet
+	briefest  time.Duration // lifetime of a session,
+	spread    uint64        // by how much, in nanoseconds, others are longer at most
 }
 
 const (
-	// quietTick is how often a pump at work looks up where no option asks for more:
-	// often enough to give back the buffer of a session that has gone quiet.
+	// quietTick is how often a pump at work looks up where no option asks for more: often enough to give back the buffer
+	// of a session that has gone quiet.
 	quietTick = 10 * time.Second
 
-	// forever is when something is due that is not. Times count from a session's start.
-	forever = time.Duration(1<<63 - 1)
+	// maxGrace bounds grace: as long as a process that stood still may need to hear what came meanwhile.
+	maxGrace = 250 * time.Millisecond
 
-	// maxDoubt bounds lastChance: as long as a process that has stood still may need to hear
-	// what came meanwhile.
-	maxDoubt = 250 * time.Millisecond
-)
+	// least and most are the shortest and the longest time that a session can keep. The longest leaves room for sums.
+	least       = 10 * time.Millisecond
+	most        = 100 * 365 * 24 * time.Hour
+	mostClosing = 24 * time.Hour // of closeTimeout
 
-// least and most are the shortest and the longest time that a session can keep. The longest
-// leaves room for sums.
-const (
-	least = 10 * time.Millisecond
-	most  = 100 * 365 * 24 * time.Hour
-
-	// mostClosing is the longest closeTimeout.
-	mostClosing = 24 * time.Hour
+	// mostMessages is the largest rate and burst of messages: more than one session can have.
+	mostMessages = 1_000_000_000
 )
 
 // settled has the limits know what follows from them, which no session has to find out again.
@@ -69,23 +68,18 @@ func (l limits) settled() *limits {
 		l.upstreamLostCode = closeBadGateway
 	}
 	l.tick = l.workTick()
-	l.doubt = l.lastChance()
-	l.patience = later(0, l.maxInactivity)
+	l.grace = clamped(l.pongTimeout/8, least, maxGrace)
+	l.idleLimit = later(0, l.maxInactivity)
 	l.bounded = l.maxConnections > 0 || l.maxPerClient > 0
-	l.timed = l.maxLifetime > 0 || l.maxInactivity > 0 || l.pongTimeout > 0
+	l.timed = l.maxLifetime > 0 || l.maxInactivity > 0 || l.pingInterval > 0
 	l.briefest = l.maxLifetime - l.maxLifetime/10
 	l.spread = uint64(l.maxLifetime/5) + 1
 	l.unpinged = l.noPulses()
-	first := l.patience
-	if l.maxLifetime > 0 && l.briefest < first {
-		first = l.briefest
-	}
-	l.punctual = l.timed && (l.pingInterval == 0 || first <= 2*l.pingInterval)
 	return &l
 }
 
-// workTick is how often a pump at work has to look up: what it then finds out is at most this
-// much older than its option says.
+// workTick is how often a pump at work has to look up: what it then finds out is at most this much older than its option
+// says.
 func (l limits) workTick() time.Duration {
 	tick := quietTick
 	if l.writeTimeout > 0 && l.writeTimeout/4 < tick {
@@ -94,7 +88,21 @@ func (l limits) workTick() time.Duration {
 	if l.maxInactivity > 0 && l.maxInactivity/8 < tick {
 		tick = l.maxInactivity / 8
 	}
+	if l.pongTimeout > 0 && l.pongTimeout/4 < tick {
+		tick = l.pongTimeout / 4
+	}
 	return tick
+}
+
+// clamped is d, but at least and at most something else.
+func clamped(d, lowest, highest time.Duration) time.Duration {
+	if d < lowest {
+		return lowest
+	}
+	if d > highest {
+		return highest
+	}
+	return d
 }
 
 // later is d after a time, and forever where d is off.
@@ -105,17 +113,159 @@ func later(at, d time.Duration) time.Duration {
 	return at + d
 }
 
-// lastChance is how long a side that owes a pong is listened to once more before it is given up.
-func (l limits) lastChance() time.Duration {
-	chance := l.pongTimeout / 8
-	if chance > maxDoubt {
-		return maxDoubt
+// connCounts has how many sessions there are, by the name of their middleware and by clientKey, so a reload, which makes
+// new middlewares, changes nothing. They count from the request on, and whether there are limits or not, for a reload may
+// bring some.
+var (
+	connCountsMu sync.Mutex
+	connCounts   = map[string]int{}
+)
+
+// countConn has an upgrade's session count, unless there are too many, or there is to be none any more.
+func countConn(u *upgrade, l *limits) *refusal {
+	if u.server.shutdown.Err() != nil {
+		return refuseRestart
 	}
-	if chance < least {
-		return least
+	name, client := u.middleware.name, u.ip
+	if client == "" || l.maxPerClient > 0 {
+		client = clientOf(u, l)
 	}
-	return chance
+	key := name + "\n" + client
+	connCountsMu.Lock()
+	if l.bounded {
+		refused := tooMany(l, connCounts[name], connCounts[key])
+		if refused != nil {
+			connCountsMu.Unlock()
+			return refused
+		}
+	}
+	connCounts[name]++
+	connCounts[key]++
+	connCountsMu.Unlock()
+	u.clientKey = key
+	return nil
 }
 
-// mostMessages is the largest rate and burst of messages: more than one session can have.
-const mostMessages = 1_000_000_000
+// tooMany is why there may be no session more than all of the middleware, and own of the client, or nil.
+func tooMany(l *limits, all, own int) *refusal {
+	if l.maxConnections > 0 && all >= l.maxConnections {
+		return refuseCrowd
+	}
+	if l.maxPerClient > 0 && own >= l.maxPerClient {
+		return refuseClient
+	}
+	return nil
+}
+
+// uncountConn undoes countConn.
+func uncountConn(name, clientKey string) {
+	connCountsMu.Lock()
+	connCounts[name]--
+	connCounts[clientKey]--
+	if connCounts[clientKey] == 0 {
+		delete(connCounts, clientKey)
+	}
+	if connCounts[name] == 0 {
+		delete(connCounts, name)
+	}
+	connCountsMu.Unlock()
+}
+
+// clientOf tells clients apart: by a header of the request, or by their address where it has none.
+func clientOf(u *upgrade, l *limits) string {
+	if values := u.req.Header[l.clientHeader]; len(values) > 0 {
+		return l.clientHeader + ": " + strings.Join(values, ", ")
+	}
+	if u.ip == "" {
+		return u.req.RemoteAddr
+	}
+	return clientNetwork(u.ip)
+}
+
+// clientNetwork is an IPv4 address, or the /64 of an IPv6 one, for one client has as many addresses as that. An IPv4
+// address in IPv6's form is that address; link-local ones, which share a single network, are told apart.
+func clientNetwork(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || addr.Is4() || addr.IsLinkLocalUnicast() {
+		return ip
+	}
+	if addr.Is4In6() {
+		return addr.Unmap().String()
+	}
+	prefix, _ := addr.Prefix(64) // which each IPv6 address has
+	return prefix.String()
+}
+
+// sharing is into how many shares a full bucket is divided: it is looked at again when one has been used up, and by each
+// call of relay, for a look costs an interpreted clock. After a pause between two looks up to a share of what came before
+// it may pass beside a full bucket.
+const sharing = 16
+
+// A client's control frames, a second and at once: more than any application sends.
+const (
+	controlRate  = 100
+	controlBurst = 1000
+)
+
+// bucket bounds a rate: a token bucket that is looked at now and then. Times count from the session's start.
+type bucket struct {
+	rate, depth float64       // tokens a second, and at most
+	share       int           // of the tokens, that are given out together
+	tokens      float64       // that there were
+	at          time.Duration // then,
+	counted     int64         // and what had come until then
+}
+
+// refill adds what has flowed into the bucket until now, and takes out what has come since, of which there are counted in
+// all. It returns how many more may come now: if there are tokens for that, as many as are needed and a share besides.
+func refill(b *bucket, counted int64, needed int, now time.Duration) int {
+	b.tokens += (now-b.at).Seconds()*b.rate - float64(counted-b.counted)
+	if b.tokens > b.depth {
+		b.tokens = b.depth
+	}
+	b.at = now
+	b.counted = counted
+	given := int(b.tokens)
+	if given > needed+b.share {
+		given = needed + b.share
+	}
+	return given
+}
+
+// meter bounds the rates of a client's messages, if that is set, and of its control frames, by full buckets.
+func meter(p *parser, l *limits) {
+	if l.messageRate > 0 {
+		p.metered = true
+		p.bucket = newBucket(l.messageRate, l.messageBurst)
+		p.ceiling = 0
+	}
+	if !p.judged {
+		return
+	}
+	rate := float64(controlRate)
+	if l.pingInterval > 0 && l.pingClient {
+		rate += 1 / l.pingInterval.Seconds() // the pongs that we ask for
+	}
+	p.allowance = newBucket(rate, controlBurst)
+	p.maxControls = 0
+}
+
+// newBucket makes a full one.
+func newBucket(rate, depth float64) bucket {
+	return bucket{rate: rate, depth: depth, share: int(depth / sharing), tokens: depth}
+}
+
+// allowMessages sets the ceiling of p's messages by its bucket, and returns how many may come until that is reached. A
+// message takes its token when it ends, but has to find it there when it begins.
+func allowMessages(p *parser, needed int, now time.Duration) int {
+	given := refill(&p.bucket, p.messages, needed, now)
+	p.ceiling = p.messages + int64(given)
+	return given
+}
+
+// allowControl is allowMessages for a control frame. It is false where there may be none.
+func allowControl(p *parser) bool {
+	given := refill(&p.allowance, p.controls, 1, time.Since(p.opened))
+	p.maxControls = p.controls + int64(given)
+	return given > 0
+}

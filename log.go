@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -16,27 +17,27 @@ import (
 )
 
 // Lines go to standard output, one JSON object each: raw, for what goes through fmt or log reaches Traefik's log only at
-// its DEBUG or ERROR level. The log can harm nobody. Lines wait in a bounded queue, which one goroutine writes; nothing
-// waits for that but the end of a drain, and that not for long. What finds no room is counted.
+// its DEBUG or ERROR level. The log can harm nobody: lines wait in a bounded queue, which one goroutine writes, and only
+// the end of a drain waits for that, for a moment. What finds no room is counted.
 
-// sessionLine is the line of a session: when it has ended, and before, where sessionLog is both, when it opens.
+// sessionLine is the line of a session at its end and, as far as Subprotocol, at its opening.
 type sessionLine struct {
-	Time         string  `json:"time"` // RFC 3339 in UTC
-	Level        string  `json:"level"`
-	Plugin       string  `json:"plugin"`
-	Message      string  `json:"msg"`
-	Name         string  `json:"name"` // the middleware's
-	Client       string  `json:"client"`
-	Upstream     string  `json:"upstream"`
-	Path         string  `json:"path"`
-	Subprotocol  string  `json:"subprotocol"`
-	Duration     float64 `json:"duration"` // seconds, from the request on
-	FromClient   traffic `json:"fromClient"`
-	FromUpstream traffic `json:"fromUpstream"`
-	Heartbeat    *pulses `json:"heartbeat,omitempty"`
-	EndedBy      string  `json:"endedBy"` // client, upstream or wsfw
-	Code         int     `json:"code,omitempty"`
-	Reason       string  `json:"reason"`
+	Time         string   `json:"time"` // RFC 3339 in UTC
+	Level        string   `json:"level"`
+	Plugin       string   `json:"plugin"`
+	Message      string   `json:"msg"`
+	Name         string   `json:"name"` // the middleware's
+	Client       string   `json:"client"`
+	Upstream     string   `json:"upstream"`
+	Path         string   `json:"path"`
+	Subprotocol  string   `json:"subprotocol"`
+	Duration     any      `json:"duration,omitempty"` // seconds since the request
+	FromClient   *traffic `json:"fromClient,omitempty"`
+	FromUpstream *traffic `json:"fromUpstream,omitempty"`
+	Heartbeat    *pulses  `json:"heartbeat,omitempty"`
+	EndedBy      string   `json:"endedBy,omitempty"` // client, upstream or wsfw
+	Code         int      `json:"code,omitempty"`
+	Reason       any      `json:"reason,omitempty"` // a text, also where it is empty
 }
 
 // traffic is what one side sent and the other got. A tunnel counts bytes only.
@@ -44,19 +45,6 @@ type traffic struct {
 	Frames   int64 `json:"frames"`
 	Messages int64 `json:"messages"`
 	Bytes    int64 `json:"bytes"` // on the wire, headers included
-}
-
-// openingLine is the line of a session that has just been opened.
-type openingLine struct {
-	Time        string `json:"time"`
-	Level       string `json:"level"`
-	Plugin      string `json:"plugin"`
-	Message     string `json:"msg"`
-	Name        string `json:"name"`
-	Client      string `json:"client"`
-	Upstream    string `json:"upstream"`
-	Path        string `json:"path"`
-	Subprotocol string `json:"subprotocol"`
 }
 
 // eventLine is a line about a request that came to no session, or about something that went wrong.
@@ -75,15 +63,140 @@ type eventLine struct {
 	Omitted int64  `json:"omitted,omitempty"` // lines of the same reason that were left out before this one
 }
 
-// timeLayout is that of a line's time, of a time in UTC.
-const timeLayout = "2006-01-02T15:04:05.000Z07:00"
+// logOpening logs a session that begins.
+func logOpening(u *upgrade) {
+	logLine(&sessionLine{
+		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session opened", Name: u.middleware.name,
+		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: printable(u.path), Subprotocol: u.subprotocol,
+	})
+}
+
+// logSession logs a session that has ended. A reason has at most 123 bytes.
+func logSession(u *upgrade) {
+	s, now, path := u.session, time.Now(), u.path
+	up, down, outcome, heartbeat := s.toUpstream, s.toClient, &s.outcome, s.unpinged
+	if s.pinged {
+		heartbeat = pulsesOf(s)
+	}
+	if len(path) > maxText {
+		path = printable(path)
+	}
+	logLine(&sessionLine{
+		Time: timestamp(now), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
+		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: path, Subprotocol: u.subprotocol,
+		Duration:     now.Sub(u.started).Round(time.Millisecond).Seconds(),
+		FromClient:   &traffic{Frames: up.parser.frames, Messages: up.parser.messages, Bytes: up.bytes},
+		FromUpstream: &traffic{Frames: down.parser.frames, Messages: down.parser.messages, Bytes: down.bytes},
+		Heartbeat:    heartbeat,
+		EndedBy:      outcome.endedBy, Code: outcome.code, Reason: outcome.reason,
+	})
+}
+
+// maxSubprotocol is the longest name of a subprotocol that is logged where the option protocols does not list it, in bytes.
+const maxSubprotocol = 64
+
+// loggedSubprotocol is a session's subprotocol as lines have it. Browsers can send a token only as one, and servers choose
+// that: so a name that may be a token is withheld, unless it is allowed.
+func loggedSubprotocol(name string, allowed []string) string {
+	if (len(name) > maxSubprotocol || strings.Contains(name, ".")) && !contains(allowed, name) {
+		return "(withheld)"
+	}
+	return name
+}
+
+// eventOf is a line about an upgrade that is answered with a status, for a reason.
+func eventOf(u *upgrade, status int, reason, level, message string) *eventLine {
+	return &eventLine{
+		Level: level, Message: message, Name: u.middleware.name,
+		Client: u.req.RemoteAddr, Path: u.path, Status: status, Reason: reason,
+	}
+}
+
+// reportClient logs why a client's connection could not be had, or not be written to.
+func reportClient(u *upgrade, r *refusal, cause error) {
+	line := eventOf(u, r.status, r.reason, "error", "client connection not taken over")
+	line.Error = cause.Error()
+	logEvent(line)
+}
+
+// reportUpstream logs why there is no session with the upstream. A service may not have told its server's address.
+func reportUpstream(u *upgrade, r *refusal, cause error) {
+	name := u.upstream
+	if name == "" {
+		name = "of an unknown address"
+	}
+	line := eventOf(u, r.status, r.reason, "error", "upstream "+name+" failed")
+	line.Error = cause.Error()
+	logEvent(line)
+}
+
+// hintHost tells why an upstream may have refused a browser.
+func hintHost(u *upgrade) {
+	line := eventOf(u, http.StatusForbidden, "upstream_forbids", "warn", "upstream "+u.upstream+" answered 403")
+	line.Hint = "many servers compare Origin with Host: try passHostHeader: true"
+	logEvent(line)
+}
+
+// maxEventsPerSecond bounds the lines of one middleware and reason: whoever is refused may come again at once.
+const maxEventsPerSecond = 10
+
+// eventRate counts the events of one middleware and reason.
+type eventRate struct {
+	began   time.Time // of the current second
+	lines   int       // in it
+	omitted int64     // since the last line
+}
+
+// eventRates are those of all middlewares, by name and reason. They outlive reloads.
+var (
+	eventRatesMu sync.Mutex
+	eventRates   = map[string]*eventRate{}
+)
+
+// logEvent logs a line of a middleware, unless there have been as many of its reason as there may be. The next one tells
+// how many were left out.
+func logEvent(line *eventLine) {
+	now := time.Now()
+	if !admitEvent(line, now) {
+		return
+	}
+	line.Time = timestamp(now)
+	line.Plugin = "wsfw"
+	line.Path = printable(line.Path)
+	line.Error = printable(line.Error)
+	logLine(line)
+}
+
+// admitEvent reports whether there may be one more line of this reason.
+func admitEvent(line *eventLine, now time.Time) bool {
+	eventRatesMu.Lock()
+	defer eventRatesMu.Unlock()
+	key := line.Name + "\n" + line.Reason
+	rate := eventRates[key]
+	if rate == nil || now.Sub(rate.began) >= time.Second {
+		fresh := &eventRate{began: now}
+		if rate != nil {
+			fresh.omitted = rate.omitted
+		}
+		rate = fresh
+		eventRates[key] = rate
+	}
+	rate.lines++
+	if rate.lines > maxEventsPerSecond {
+		rate.omitted++
+		return false
+	}
+	line.Omitted = rate.omitted
+	rate.omitted = 0
+	return true
+}
 
 // timestamp is a time in RFC 3339, UTC, milliseconds.
 func timestamp(at time.Time) string {
-	return at.UTC().Format(timeLayout)
+	return at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 }
 
-// maxText is how much of a text that comes from outside a line shows, in bytes.
+// maxText is how much of a text from outside a line shows, in bytes.
 const maxText = 1 << 10
 
 // printable is a text from outside as a line shows it: not long.
@@ -93,37 +206,6 @@ func printable(text string) string {
 	}
 	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
-
-// The queue's bounds.
-const (
-	maxQueuedLines = 500
-	maxQueuedBytes = 1 << 20
-)
-
-// flushTimeout is how long the end of a drained session waits for its line to be written.
-const flushTimeout = time.Second
-
-// lineQueue has the lines that wait to be written.
-type lineQueue struct {
-	mu      sync.Mutex
-	lines   []*queuedLine // the oldest first
-	bytes   int           // of these
-	untold  int64         // lines dropped that no line has told of
-	writing bool          // a goroutine is at work
-	stuck   bool          // a flush has waited in vain, and nothing has been written since
-	flushes []chan bool   // each gets a value when nothing waits any more
-
-	out io.Writer // of the goroutine; nil until there is a line
-}
-
-// queuedLine is a line, and how many lines dropped before it tells of.
-type queuedLine struct {
-	text []byte
-	told int64
-}
-
-// output is the log of all middlewares.
-var output = &lineQueue{}
 
 // logLine queues entry as one line of JSON.
 func logLine(entry any) {
@@ -146,65 +228,99 @@ func escaped(character []byte) []byte {
 	return []byte(fmt.Sprintf(`\u%04x`, r))
 }
 
+// The queue's bounds.
+const (
+	maxQueuedLines = 500
+	maxQueuedBytes = 1 << 20
+)
+
+// lineQueue has the lines that wait to be written. mu guards all but out, and is not held while a line is written.
+type lineQueue struct {
+	mu      sync.Mutex
+	lines   [][]byte    // JSON objects, the oldest first; one that is being written is still there
+	bytes   int         // of these
+	dropped int64       // lines that no line has told of
+	writing bool        // a goroutine is at work
+	stuck   bool        // a flush has waited in vain, and nothing has been written since
+	flushes []chan bool // each gets a value when nothing waits any more
+
+	out io.Writer // of the goroutine; nil until there is a line
+}
+
+// output is the log of all middlewares.
+var output = &lineQueue{}
+
 // enqueue queues a JSON object, or counts it where there is no room.
 func enqueue(q *lineQueue, object []byte) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.lines) >= maxQueuedLines || q.bytes+len(object) > maxQueuedBytes {
-		q.untold++
-		return
+	if len(q.lines) < maxQueuedLines && q.bytes+len(object) < maxQueuedBytes {
+		q.lines = append(q.lines, object)
+		q.bytes += len(object)
+	} else {
+		q.dropped++
 	}
-	line := &queuedLine{told: q.untold}
-	if line.told > 0 {
-		object = append(object[:len(object)-1], fmt.Sprintf(`,"linesDropped":%d}`, line.told)...)
-		q.untold = 0
-	}
-	object = append(object, '\n')
-	line.text = object
-	q.lines = append(q.lines, line)
-	q.bytes += len(line.text)
 	if !q.writing {
 		q.writing = true
 		go writeLines(q)
 	}
+	q.mu.Unlock()
 }
 
-// lingering is how long the goroutine stays for more lines: many sessions end in that time where many end at all.
+// lingering is how long the goroutine waits for more lines: where many sessions end, many end in that time.
 const lingering = 10 * time.Millisecond
 
 // writeLines writes what is queued, until nothing more comes.
 func writeLines(q *lineQueue) {
 	defer stopWriting(q)
-	lingered := false
-	for {
+	for writeQueued(q) {
+		time.Sleep(lingering)
+	}
+}
+
+// stopWriting, deferred, lets the next line have a goroutine of its own after a panic in this one.
+func stopWriting(q *lineQueue) {
+	if recover() != nil {
+		q.mu.Lock()
+		q.writing = false
+		q.mu.Unlock()
+	}
+}
+
+// writeQueued writes all lines. It is false where there were none: then nobody writes any more.
+func writeQueued(q *lineQueue) bool {
+	for wrote := false; ; wrote = true {
 		q.mu.Lock()
 		if len(q.lines) == 0 {
+			q.writing = wrote
 			releaseFlushes(q)
-			q.writing = !lingered
 			q.mu.Unlock()
-			if lingered {
-				return
-			}
-			time.Sleep(lingering)
-			lingered = true
-			continue
+			return wrote
 		}
-		lingered = false
-		line := q.lines[0]
+		object, dropped := q.lines[0], q.dropped
+		q.dropped = 0
 		q.mu.Unlock()
+		line := object
+		if dropped > 0 {
+			line = withDropped(object, dropped)
+		}
 		if q.out == nil {
 			q.out = openOutput()
 		}
-		_, err := q.out.Write(line.text) // one write, so that lines do not mix with Traefik's own
+		_, err := q.out.Write(append(line, '\n')) // one write, so that lines do not mix with Traefik's own
 		q.mu.Lock()
 		q.lines = q.lines[1:]
-		q.bytes -= len(line.text)
+		q.bytes -= len(object)
 		q.stuck = false
 		if err != nil {
-			q.untold += line.told + 1
+			q.dropped += dropped + 1
 		}
 		q.mu.Unlock()
 	}
+}
+
+// withDropped is an object that tells how many lines were dropped before it, too.
+func withDropped(object []byte, dropped int64) []byte {
+	return append(object[:len(object)-1:len(object)-1], fmt.Sprintf(`,"linesDropped":%d}`, dropped)...)
 }
 
 // releaseFlushes tells those who wait that nothing is queued any more. Needs q.mu.
@@ -216,72 +332,8 @@ func releaseFlushes(q *lineQueue) {
 	q.flushes = nil
 }
 
-// stopWriting, deferred, lets the next line have a goroutine of its own after a panic in this one.
-func stopWriting(q *lineQueue) {
-	if recover() == nil {
-		return
-	}
-	q.mu.Lock()
-	q.writing = false
-	q.mu.Unlock()
-}
-
-// openOutput is what to write lines to. A write to a closed pipe or socket that Go's runtime knows as standard output
-// raises SIGPIPE, which ends the process: through a file descriptor of our own it is an error. A file has no reader that
-// may go, and one of our own would not have its position. Where there is no other way, standard output itself is left.
-func openOutput() io.Writer {
-	info, err := os.Stdout.Stat()
-	if err != nil {
-		return os.Stdout
-	}
-	if info.Mode()&os.ModeSocket != 0 {
-		socket := openSocket()
-		if socket != nil {
-			return socket
-		}
-	}
-	if info.Mode()&os.ModeNamedPipe != 0 {
-		for _, directory := range []string{"/proc/self/fd/", "/dev/fd/"} {
-			pipe, err := os.OpenFile(directory+fmt.Sprint(stdoutDescriptor()), os.O_WRONLY, 0)
-			if err == nil {
-				return pipe
-			}
-		}
-	}
-	return os.Stdout
-}
-
-// openSocket is a descriptor of our own for standard output where that is a socket, as under systemd: it cannot be opened
-// by its name. nil where there is none. net makes it one that does not block, and so standard output itself, by which
-// Traefik would lose lines of its own: Fd makes both block again.
-func openSocket() *os.File {
-	conn, err := net.FileConn(os.Stdout)
-	if err != nil {
-		return nil
-	}
-	defer conn.Close()
-	socket, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil
-	}
-	file, err := socket.File()
-	if err != nil {
-		return nil
-	}
-	_ = file.Fd()
-	return file
-}
-
-// stdoutDescriptor is the number of standard output's descriptor. File.Fd would make its writes block threads.
-func stdoutDescriptor() uintptr {
-	raw, err := os.Stdout.SyscallConn()
-	if err != nil {
-		return 1
-	}
-	number := uintptr(1)
-	_ = raw.Control(func(fd uintptr) { number = fd })
-	return number
-}
+// flushTimeout is how long the end of a drained session waits for its line to be written.
+const flushTimeout = time.Second
 
 // flushLines waits until the lines queued so far are written, for at most limit. It does not wait where an earlier one has
 // waited in vain and nothing has been written since: whoever does not read the log delays nobody twice.
@@ -307,48 +359,63 @@ func flushLines(q *lineQueue, limit time.Duration) {
 	}
 }
 
-// What is logged of refusals and failed upstreams is bounded, for whoever is refused may come again at once.
-const maxEventsPerSecond = 10
-
-// events bounds the lines of one middleware and reason.
-type events struct {
-	began   time.Time // of the current second
-	lines   int       // in it
-	omitted int64     // since the last line
+// openOutput is what lines are written to: for a pipe or a socket a descriptor of our own, for a write to a standard output
+// whose reader has gone raises SIGPIPE, which ends the process. Where there is none, and for files, which have no reader
+// and whose position a descriptor of our own would not share, it is standard output itself.
+func openOutput() io.Writer {
+	info, err := os.Stdout.Stat()
+	if err != nil {
+		return os.Stdout
+	}
+	var own *os.File
+	if info.Mode()&os.ModeSocket != 0 {
+		own = openSocket()
+	} else if info.Mode()&os.ModeNamedPipe != 0 {
+		own = openPipe()
+	}
+	if own == nil {
+		return os.Stdout
+	}
+	return own
 }
 
-// allEvents has those of all middlewares by name, which outlive reloads, and reasons.
-var (
-	allEventsMu sync.Mutex
-	allEvents   = map[string]*events{}
-)
+// openPipe is a descriptor of our own for standard output where that is a pipe, or nil.
+func openPipe() *os.File {
+	number := fmt.Sprint(stdoutDescriptor())
+	for _, directory := range []string{"/proc/self/fd/", "/dev/fd/"} {
+		pump, err := os.OpenFile(directory+number, os.O_WRONLY, 0)
+		if err == nil {
+			return pump
+		}
+	}
+	return nil
+}
 
-// logEvent logs a line of a middleware, unless there have been as many of its reason as there may be. The next one tells
-// how many were left out.
-func logEvent(line *eventLine) {
-	now := time.Now()
-	allEventsMu.Lock()
-	e := allEvents[line.Name+"\n"+line.Reason]
-	if e == nil {
-		e = &events{began: now}
-		allEvents[line.Name+"\n"+line.Reason] = e
+// openSocket is the same where that is a socket, as under systemd: it cannot be opened by its name. net makes it one that
+// does not block, and so standard output itself, by which Traefik would lose lines of its own: Fd makes both block again.
+func openSocket() *os.File {
+	conn, err := net.FileConn(os.Stdout)
+	if err != nil {
+		return nil
 	}
-	if now.Sub(e.began) >= time.Second {
-		e.began = now
-		e.lines = 0
+	defer conn.Close()
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil
 	}
-	if e.lines >= maxEventsPerSecond {
-		e.omitted++
-		allEventsMu.Unlock()
-		return
+	file, err := socket.File()
+	if err != nil {
+		return nil
 	}
-	e.lines++
-	line.Omitted = e.omitted
-	e.omitted = 0
-	allEventsMu.Unlock()
-	line.Time = timestamp(now)
-	line.Plugin = "wsfw"
-	line.Path = printable(line.Path)
-	line.Error = printable(line.Error)
-	logLine(line)
+	_ = file.Fd()
+	return file
+}
+
+// stdoutDescriptor is the number of standard output's descriptor. File.Fd would make its writes block threads.
+func stdoutDescriptor() uintptr {
+	number := uintptr(1)
+	if raw, err := os.Stdout.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { number = fd })
+	}
+	return number
 }

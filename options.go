@@ -3,7 +3,6 @@ package wsfw
 import (
 	"errors"
 	"fmt"
-	"math"
 	"reflect"
 	"regexp"
 	"sort"
@@ -22,6 +21,13 @@ func (m *mistakes) add(key, value, remedy string) {
 	m.list = append(m.list, key+" is "+value+", "+remedy)
 }
 
+// addIf is add where there is a mistake.
+func (m *mistakes) addIf(wrong bool, key, value, remedy string) {
+	if wrong {
+		m.add(key, value, remedy)
+	}
+}
+
 // addItem is add for one item of a list.
 func (m *mistakes) addItem(key, item, remedy string) {
 	m.list = append(m.list, key+" has "+quoted(item)+", "+remedy)
@@ -35,13 +41,10 @@ func (m *mistakes) err(name string) error {
 	return errors.New("wsfw " + name + ": " + strings.Join(m.list, "; "))
 }
 
-// maxShown is how much of a value a message shows, in bytes.
-const maxShown = 80
-
-// quoted is a value as messages show it: short, and on one line.
+// quoted is a value as messages show it: at most 80 bytes, on one line.
 func quoted(value string) string {
-	if len(value) > maxShown {
-		value = strings.ToValidUTF8(value[:maxShown], "") + "…"
+	if len(value) > 80 {
+		value = strings.ToValidUTF8(value[:80], "") + "…"
 	}
 	return strconv.Quote(value)
 }
@@ -61,9 +64,7 @@ func newOptions(m *mistakes, prefix string, values map[string]any) *options {
 	o := &options{mistakes: m, prefix: prefix, values: map[string]any{}, names: map[string]string{}}
 	for _, name := range sortedKeys(values) {
 		lower := strings.ToLower(name)
-		if o.names[lower] != "" {
-			m.add(prefix+name, "given twice, in two spellings", "leave one out")
-		}
+		m.addIf(o.names[lower] != "", prefix+name, "given twice, in two spellings", "leave one out")
 		o.values[lower] = values[name]
 		o.names[lower] = name
 	}
@@ -80,11 +81,26 @@ func sortedKeys(values map[string]any) []string {
 	return keys
 }
 
+// reject notes a mistake in the value of a key of this section.
+func (o *options) reject(key, value, remedy string) {
+	o.add(o.prefix+key, quoted(value), remedy)
+}
+
 // look is the value of a key, and whether the key is there.
 func (o *options) look(key string) (value any, ok bool) {
 	o.known = append(o.known, key)
 	value, ok = o.values[strings.ToLower(key)]
 	return value, ok
+}
+
+// filled is the value of a key, nil where nothing is written: in a file an empty list or map reaches Traefik's decoder as
+// an empty text.
+func (o *options) filled(key string) any {
+	value, _ := o.look(key)
+	if value == "" {
+		return nil
+	}
+	return value
 }
 
 // isOn reports whether a key is there with a value that switches something on: not empty, 0 or false.
@@ -104,15 +120,33 @@ func (o *options) isOn(key string) bool {
 // zero is nothing, of whatever unit.
 var zero = regexp.MustCompile(`^(0+(\.0*)?[a-zA-Zµ]*)+$`)
 
-// isThere reports whether a key is there and not empty, be it to switch something off.
-func (o *options) isThere(key string) bool {
-	return scalar(o.values[strings.ToLower(key)]) != ""
+// keysOn are those of keys that are on.
+func (o *options) keysOn(keys []string) []string {
+	var on []string
+	for _, key := range keys {
+		if o.isOn(key) {
+			on = append(on, key)
+		}
+	}
+	return on
+}
+
+// keysThere are those of keys that are there and not empty, be it to switch something off.
+func (o *options) keysThere(keys []string) []string {
+	var there []string
+	for _, key := range keys {
+		if scalar(o.values[strings.ToLower(key)]) != "" {
+			there = append(there, key)
+		}
+	}
+	return there
 }
 
 // finish reports the keys that no option has. It comes last, when all have been read.
 func (o *options) finish() {
+	known := strings.Split(strings.ToLower(strings.Join(o.known, "\n")), "\n")
 	for _, name := range sortedKeys(o.values) {
-		if contains(lowered(o.known), name) {
+		if contains(known, name) {
 			continue
 		}
 		remedy := "README lists the options"
@@ -121,11 +155,6 @@ func (o *options) finish() {
 		}
 		o.add(o.prefix+o.names[name], "no option", remedy)
 	}
-}
-
-// lowered is list in lower case.
-func lowered(list []string) []string {
-	return strings.Split(strings.ToLower(strings.Join(list, "\n")), "\n")
 }
 
 // nearest is the key that a misspelt one in lower case comes nearest to; empty where none is near.
@@ -177,11 +206,10 @@ func kindOf(value any) string {
 	if value == nil {
 		return "empty"
 	}
-	kind := reflect.ValueOf(value).Kind()
-	if kind == reflect.Slice || kind == reflect.Array {
+	switch reflect.ValueOf(value).Kind() {
+	case reflect.Slice, reflect.Array:
 		return "list"
-	}
-	if kind == reflect.Map || kind == reflect.Struct {
+	case reflect.Map, reflect.Struct:
 		return "map"
 	}
 	return "text"
@@ -201,15 +229,15 @@ func scalar(value any) string {
 // secretReference begins what Traefik's provider for Kubernetes' custom resources replaces by a secret.
 const secretReference = "urn:k8s:secret:"
 
-// single is a value as text; a mistake where it is a list, a map, or names a secret instead of being one.
+// single is a key's value as text; a mistake where it is a list, a map, or names a secret instead of being one.
 func (o *options) single(key string, value any) string {
 	if kind := kindOf(value); kind == "list" || kind == "map" {
-		o.add(key, "a "+kind, "must be a single value")
+		o.add(o.prefix+key, "a "+kind, "must be a single value")
 		return ""
 	}
 	text := scalar(value)
 	if strings.HasPrefix(strings.TrimSpace(text), secretReference) {
-		o.add(key, "a reference to a secret that nothing has resolved", "write the value: only Traefik's kubernetesCRD provider resolves "+secretReference)
+		o.add(o.prefix+key, "a reference to a secret that nothing has resolved", "write the value: only Traefik's kubernetesCRD provider resolves "+secretReference)
 		return ""
 	}
 	return text
@@ -221,44 +249,37 @@ func (o *options) text(key, fallback string) string {
 	if !ok {
 		return fallback
 	}
-	return strings.TrimSpace(o.single(o.prefix+key, value))
+	return strings.TrimSpace(o.single(key, value))
 }
 
 // oneOf is a key's value, one of choices; the first of them where it is empty or not there.
 func (o *options) oneOf(key string, choices ...string) string {
-	value := o.text(key, choices[0])
-	if value == "" || contains(choices, value) {
-		if value == "" {
-			return choices[0]
-		}
+	value := o.text(key, "")
+	if contains(choices, value) {
 		return value
 	}
-	o.add(o.prefix+key, quoted(value), "must be one of "+strings.Join(choices, ", "))
+	if value != "" {
+		o.reject(key, value, "must be one of "+strings.Join(choices, ", "))
+	}
 	return choices[0]
 }
 
 // flag is a truth value.
 func (o *options) flag(key string) bool {
-	value := o.text(key, "false")
-	if value == "" {
-		return false
-	}
+	value := o.text(key, "")
 	set, err := strconv.ParseBool(value)
-	if err != nil {
-		o.add(o.prefix+key, quoted(value), "must be true or false")
+	if err != nil && value != "" {
+		o.reject(key, value, "must be true or false")
 	}
 	return set
 }
 
 // count is a number of things; 0 is off.
 func (o *options) count(key string) int {
-	value := o.text(key, "0")
-	if value == "" {
-		return 0
-	}
+	value := o.text(key, "")
 	number, err := strconv.Atoi(value)
-	if err != nil || number < 0 {
-		o.add(o.prefix+key, quoted(value), "must be a whole number, 0 is off")
+	if value != "" && (err != nil || number < 0) {
+		o.reject(key, value, "must be a whole number, 0 is off")
 		return 0
 	}
 	return number
@@ -266,23 +287,17 @@ func (o *options) count(key string) int {
 
 // rate is a number from 0, which is off, to most.
 func (o *options) rate(key string, most float64) float64 {
-	value := o.text(key, "0")
-	if value == "" {
-		return 0
-	}
+	value := o.text(key, "")
 	number, err := strconv.ParseFloat(value, 64)
-	if err != nil || math.IsNaN(number) || number < 0 || number > most {
-		o.add(o.prefix+key, quoted(value), "must be a number a second from 0 (off) to "+strconv.FormatFloat(most, 'f', -1, 64)+", such as 50")
+	if value != "" && (err != nil || !(number >= 0 && number <= most)) { // NaN is neither
+		o.reject(key, value, "must be a number a second from 0 (off) to "+strconv.FormatFloat(most, 'f', -1, 64)+", such as 50")
 		return 0
 	}
 	return number
 }
 
 // sizeUnits are what a size may end with, and how many bytes each is.
-var sizeUnits = []struct {
-	suffix string
-	bytes  uint64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}}
+var sizeUnits = map[string]uint64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 // mostSize is the largest size that may be written, on all platforms. One that is larger than any frame here is as good as
 // that.
@@ -295,19 +310,19 @@ func (o *options) size(key string) int {
 		return 0
 	}
 	digits, unit := value, uint64(1)
-	for _, u := range sizeUnits {
-		if strings.HasSuffix(value, u.suffix) {
-			digits = strings.TrimSuffix(value, u.suffix)
-			unit = u.bytes
+	for suffix, bytes := range sizeUnits {
+		if strings.HasSuffix(value, suffix) {
+			digits = strings.TrimSuffix(value, suffix)
+			unit = bytes
 		}
 	}
 	number, err := strconv.ParseUint(digits, 10, 64)
 	if errors.Is(err, strconv.ErrRange) || err == nil && number > mostSize/unit {
-		o.add(o.prefix+key, quoted(value), "must be smaller, no frame is that large, 0 is off")
+		o.reject(key, value, "must be smaller, no frame is that large, 0 is off")
 		return 0
 	}
 	if err != nil {
-		o.add(o.prefix+key, quoted(value), "must be a number of bytes, or of KiB, MiB or GiB such as 64KiB, 0 is off")
+		o.reject(key, value, "must be a number of bytes, or of KiB, MiB or GiB such as 64KiB, 0 is off")
 		return 0
 	}
 	if number*unit > uint64(maxFrame) {
@@ -324,21 +339,22 @@ func (o *options) duration(key, fallback string, shortest, longest time.Duration
 	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d < 0 {
-		o.add(o.prefix+key, quoted(value), "must be a duration with a unit, such as 30s or 1m30s, or 0 for off")
+		o.reject(key, value, "must be a duration with a unit, such as 30s or 1m30s, or 0 for off")
 		return 0
 	}
 	if d > 0 && d < shortest {
-		o.add(o.prefix+key, quoted(value), "must be at least "+shortest.String()+" to be kept, 0 is off")
+		o.reject(key, value, "must be at least "+shortest.String()+" to be kept, 0 is off")
 	}
 	if d > longest {
-		o.add(o.prefix+key, quoted(value), "must be at most "+longest.String()+", 0 is off")
+		o.reject(key, value, "must be at most "+longest.String()+", 0 is off")
 	}
 	return d
 }
 
 // list is the items of a list, or of a text with commas between them, as labels have it. An item that is empty is left
 // for the caller to judge. It is not ok where the key is not there, or no list.
-func (o *options) list(key string) (items []string, ok bool) {
+func (o *options) list(key string) ([]string, bool) {
+	var items []string
 	value, there := o.look(key)
 	if !there {
 		return nil, false
@@ -349,13 +365,18 @@ func (o *options) list(key string) (items []string, ok bool) {
 		return nil, false
 	}
 	if kind != "list" {
-		value = splitList(o.single(o.prefix+key, value))
+		value = splitList(o.single(key, value))
 	}
 	all := reflect.ValueOf(value)
 	for i := 0; i < all.Len(); i++ {
-		items = append(items, strings.TrimSpace(o.single(o.prefix+key+"["+strconv.Itoa(i)+"]", all.Index(i).Interface())))
+		items = append(items, strings.TrimSpace(o.single(indexed(key, i), all.Index(i).Interface())))
 	}
 	return items, true
+}
+
+// indexed is the key of a list's item.
+func indexed(key string, i int) string {
+	return key + "[" + strconv.Itoa(i) + "]"
 }
 
 // splitList is a text with commas as a list; of an empty one nothing.
@@ -366,47 +387,19 @@ func splitList(text string) []string {
 	return strings.Split(text, ",")
 }
 
-// section is a section of its own under a key; nil where the key is not there.
+// section is a section of its own under a key; nil where there is none.
 func (o *options) section(key string) *options {
-	value, ok := o.look(key)
-	if !ok || isEmpty(value) {
+	value := o.filled(key)
+	if value == nil {
 		return nil
 	}
-	return o.within(o.prefix+key, value)
-}
-
-// isEmpty reports whether nothing is written: in a file an empty list or map reaches Traefik's decoder as an empty text.
-func isEmpty(value any) bool {
-	return value == nil || value == ""
-}
-
-// within reads a value as the section called name; nil, and a mistake, where it is none.
-func (o *options) within(name string, value any) *options {
-	values, ok := mapOf(value)
-	if !ok {
-		o.add(name, "a "+kindOf(value), "must be a map of options")
-		return nil
-	}
-	return newOptions(o.mistakes, name+".", values)
-}
-
-// mapOf is a map with names for keys, whatever its type is.
-func mapOf(value any) (values map[string]any, ok bool) {
-	if kindOf(value) != "map" || reflect.ValueOf(value).Kind() != reflect.Map {
-		return nil, false
-	}
-	of := reflect.ValueOf(value)
-	values = map[string]any{}
-	for _, key := range of.MapKeys() {
-		values[fmt.Sprint(key.Interface())] = of.MapIndex(key).Interface()
-	}
-	return values, true
+	return o.within(key, value)
 }
 
 // sections are the sections of a list under a key.
 func (o *options) sections(key string) []*options {
-	value, ok := o.look(key)
-	if !ok || isEmpty(value) {
+	value := o.filled(key)
+	if value == nil {
 		return nil
 	}
 	if kindOf(value) != "list" {
@@ -416,7 +409,7 @@ func (o *options) sections(key string) []*options {
 	var all []*options
 	items := reflect.ValueOf(value)
 	for i := 0; i < items.Len(); i++ {
-		section := o.within(o.prefix+key+"["+strconv.Itoa(i)+"]", items.Index(i).Interface())
+		section := o.within(indexed(key, i), items.Index(i).Interface())
 		if section != nil {
 			all = append(all, section)
 		}
@@ -424,16 +417,34 @@ func (o *options) sections(key string) []*options {
 	return all
 }
 
-// pairs are the names and values of a map under a key.
-func (o *options) pairs(key string) map[string]any {
-	value, ok := o.look(key)
-	if !ok || isEmpty(value) {
+// within reads a value as the section called name; nil, and a mistake, where it is none.
+func (o *options) within(name string, value any) *options {
+	values := o.mapOf(name, value, "must be a map of options")
+	if values == nil {
 		return nil
 	}
-	values, ok := mapOf(value)
-	if !ok {
-		o.add(o.prefix+key, "a "+kindOf(value), "must be a map of names and values")
+	return newOptions(o.mistakes, o.prefix+name+".", values)
+}
+
+// pairs are the names and values of a map under a key.
+func (o *options) pairs(key string) map[string]any {
+	value := o.filled(key)
+	if value == nil {
 		return nil
+	}
+	return o.mapOf(key, value, "must be a map of names and values")
+}
+
+// mapOf is a map with names for keys, whatever its type is; nil, and a mistake, where it is none.
+func (o *options) mapOf(key string, value any, remedy string) map[string]any {
+	all := reflect.ValueOf(value)
+	if all.Kind() != reflect.Map {
+		o.add(o.prefix+key, "a "+kindOf(value), remedy)
+		return nil
+	}
+	values := map[string]any{}
+	for _, name := range all.MapKeys() {
+		values[fmt.Sprint(name.Interface())] = all.MapIndex(name).Interface()
 	}
 	return values
 }

@@ -2,351 +2,447 @@ package wsfw
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
+	"os"
 	"runtime"
 	"sync"
 	"time"
 )
 
-// A flood of tiny frames is read in small pieces, and others have their turn after each: a large
-// one would keep a processor for as long as the scheduler lets it, some 10 ms.
+// Sizes of a direction's buffer in bytes. An idle session keeps the least, which has room for any control frame. A pump at
+// work has a small one from a pool. One whose read fills that gets a large one until it looks up, which has room for half a
+// message of 64 KiB and its header.
 const (
-	denseFrame   = 16                     // bytes, headers included, below which frames are tiny
-	discardPause = 250 * time.Millisecond // after each large buffer of them that is discarded
+	restBuffer  = 144
+	smallBuffer = 1 << 10
+	largeBuffer = 40 << 10
+
+	// serviceBuffer is what Traefik's proxy reads at a time: it would read a larger piece in two.
+	serviceBuffer = 32 << 10
+
+	// bulkRest is how much of a frame is left to bulk, for that costs a call.
+	bulkRest = 256 << 10
 )
 
-// flow is one direction of a session. What is not said to be shared belongs to its pump,
-// and after the session to the record.
-type flow struct {
-	from, to *side
+// A flood of tiny frames is read in small pieces, and others have their turn after each: a large one would keep a processor
+// for as long as Go's scheduler lets it, some 10 ms.
+const (
+	denseFrame = 16                     // bytes, headers included, below which frames are tiny
+	drainPause = 250 * time.Millisecond // after each large buffer of them that is dropped
+)
+
+// What a peer has sent already goes before a close frame of ours to the other one: that is sent when nothing has come for
+// deliverPause, or after deliverTimeout.
+const (
+	deliverPause   = 10 * time.Millisecond
+	deliverTimeout = 100 * time.Millisecond
+)
+
+// direction is one way of a session. Its pump, a goroutine, relays it, and owns what is not said to be shared; the record has
+// it after the session.
+type direction struct {
+	from, to *peer
 	started  time.Time // the session
-	track    *track
+	parser   *parser
 	bytes    int64 // passed on
 	absorbed int64 // pongs to pings of ours, which are not passed on
 
 	pinging   bool // a ping of ours is to be sent now
 	finishing bool // a ping of ours is to be sent at the end of the current frame
 
-	// pen is for whoever writes to the destination: the pump, but while it rests.
-	pen sync.Mutex
+	// writeMu is held by whoever writes to the destination: the pump, but while it rests, and the scheduler then. A pump that
+	// rests inside a frame holds it.
+	writeMu sync.Mutex
 
-	// Guarded by session.mu; the pump alone writes idle, looked and what follows it. Times
-	// count from the session's start.
-	idle   bool          // the pump is at rest
-	due    bool          // a ping of ours is to be sent by the pump
-	looked time.Duration // when the pump last looked up
-	passed int64         // of bytes, at the last look
-	data   int64         // of those, what was no ping or pong
-	taken  int64         // of absorbed, at the last look
+	// session.mu guards the following. The pump alone writes idle, looked and what follows it. Times count from the session's
+	// start.
+	idle    bool          // the pump is at rest
+	woken   bool          // the pump is to look up
+	pingDue bool          // the pump is to send a ping of ours
+	readBy  time.Duration // when the pump looks up,
+	writeBy time.Duration // and until when its write may block
+	looked  time.Duration // when the pump last looked up
+	pingAt  int64         // bytes passed on when the destination was sent the first ping that it has not answered
+	readAt  int64         // and of those, what the destination has read for sure
+	told    bool          // the pump knows of a close frame that it is to send
+	sendBy  time.Duration // and until when it may put that off
+	passed  int64         // of bytes, at the last look
+	data    int64         // of those, what was no ping or pong
+	taken   int64         // of absorbed, at the last look
 
 	buf    []byte  // the largest of these:
 	atRest []byte  // restBuffer bytes, for as long as the session
 	small  *[]byte // from smallBuffers, while the pump is at work
 	large  *[]byte // from largeBuffers, nil while a small one is enough
 	held   int     // bytes at the start of buf that wait for the rest of their header or control frame
-
-	mask   int // what the MASK bit adds to the second header byte
-	header int // bytes of the shortest header
 }
 
-// relay is the loop that every byte of a session passes through: read a chunk, walk
-// the headers in it, write it. It returns when a read or a write fails, when the
-// deadline of look passes, and at a close frame or a fault, which the track then
-// holds. No clock, lock, deadline or allocation belongs here, and hardly a call: a
-// call of ours costs some 0.1 µs for each value in the function that is called. So
-// whole data frame headers are walked over right here, and walk is for the others. The
-// first chunk has been read: n bytes, and what the read failed with.
+// pump relays one direction to its end: frame by frame legal, byte by byte unchanged. It begins at rest.
 //
-// Most chunks are nothing but messages of one frame each. They stay in the inner loop, where
-// what is not done counts: every step of the interpreter is some 2 % of what a message costs.
+// While a session is idle it keeps this function and what that waits in, so it has next to nothing in it: every value costs
+// 24 bytes and more, and every function above the wait 0.2 KB, and 0.6 of stack.
+func pump(s *session, f *direction) {
+	defer arrive(s)
+	for {
+		n, err := f.from.reader.Read(f.buf[f.held:])
+		if onRead(s, f, n, err) {
+			continue
+		}
+		return
+	}
+}
+
+// onRead is what a pump does when its rest is over: n bytes have come, or the read has failed. It is false at the end of the
+// direction, and true when the pump is at rest again. A pong to a ping of ours does not end the rest, and most sessions end
+// out of it: so neither costs much.
+func onRead(s *session, f *direction, n int, err error) bool {
+	p := f.parser
+	if n == 0 {
+		return err == nil || onWake(s, f, err) // a service may have written nothing
+	}
+	if p.left > 0 {
+		return enterWork(s, f, n, err)
+	}
+	if n == p.header+pingSize && p.token != 0 && f.held == 0 && p.controls < p.maxControls && isPong(s, f, f.buf[:n]) {
+		return true
+	}
+	f.writeMu.Lock()
+	if !isClose(f, n) {
+		return enterWork(s, f, n, err)
+	}
+	if p.fault == nil {
+		endByClose(s, f)
+	} else {
+		breach(s, f)
+		drain(s, f)
+	}
+	shrink(f)
+	return false
+}
+
+// onWake is onRead where nothing has come.
+func onWake(s *session, f *direction, err error) bool {
+	if isOver(s) {
+		return false // both connections are being closed: there is nothing left to do
+	}
+	if f.parser.left == 0 {
+		f.writeMu.Lock()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return enterWork(s, f, 0, err)
+	}
+	if s.tunnel {
+		endTunnel(s, f, err)
+	} else {
+		endOfStream(s, f)
+	}
+	return false
+}
+
+// isClose takes a close frame that comes by itself after a rest, as most do. The parser then holds it, or its fault: without
+// relay and parse, whose many values are as much work as all else at a session's end.
+func isClose(f *direction, n int) bool {
+	if f.held > 0 || n < 2 || f.buf[0] != finBit|opClose || f.buf[1]&0x7F > maxControl {
+		return false
+	}
+	if n != f.parser.header+int(f.buf[1]&0x7F) || (f.buf[1] >= maskBit) != f.parser.masked {
+		return false
+	}
+	f.held = n
+	parseClose(f.parser, f.buf[:n])
+	return true
+}
+
+// enterWork is a pump's time at work, from the n bytes that have ended its rest, or err, on. It is as onRead.
+func enterWork(s *session, f *direction, n int, err error) bool {
+	if !s.tunnel {
+		takeSmall(f)
+	}
+	on := true
+	if n > 0 {
+		leaveRest(s, f)
+		on = work(s, f, n, err)
+	}
+	for on && lookUp(s, f) {
+		if f.idle {
+			returnSmall(f)
+			if f.parser.left == 0 {
+				f.writeMu.Unlock()
+			}
+			return true
+		}
+		on = work(s, f, 0, nil)
+	}
+	shrink(f)
+	returnSmall(f)
+	return false
+}
+
+// work passes on what comes, until the pump has to look up. The first n bytes have been read, and err with them. It is false
+// at the end of the direction.
+func work(s *session, f *direction, n int, err error) bool {
+	if s.tunnel {
+		return workTunnel(s, f, n)
+	}
+	p := f.parser
+	var readErr, writeErr error
+	if f.finishing {
+		readErr, writeErr = finishFrame(f)
+	} else {
+		readErr, writeErr = relay(f, n, err)
+	}
+	if writeErr != nil {
+		unwritable(s, f, writeErr)
+		drain(s, f)
+	} else if p.fault != nil {
+		breach(s, f)
+		drain(s, f)
+	} else if p.closing != nil {
+		endByClose(s, f)
+	} else if readErr == nil || errors.Is(readErr, os.ErrDeadlineExceeded) {
+		return true
+	} else {
+		endOfStream(s, f)
+	}
+	return false
+}
+
+// endByClose is the end of a direction by its source's close frame.
+func endByClose(s *session, f *direction) {
+	if passUsualClose(s, f) {
+		return
+	}
+	passClose(s, f)
+	drain(s, f)
+}
+
+// lookUp is what a pump does after each time at work. It is false at the end of the direction.
+func lookUp(s *session, f *direction) bool {
+	pending := housekeep(s, f)
+	if pending != nil {
+		sayGoodbye(s, f, pending)
+		return false
+	}
+	if !f.pinging {
+		return true
+	}
+	err := ping(f.to)
+	f.pinging = false
+	if err != nil {
+		unwritable(s, f, err)
+		drain(s, f)
+		return false
+	}
+	if f.idle {
+		s.mu.Lock()
+		f.writeBy = forever
+		setDeadlines(s, f)
+		s.mu.Unlock()
+	}
+	return true
+}
+
+// relay is the loop that every byte of a session passes through: read a chunk, parse the headers in it, write it. It returns
+// when a read or a write fails, when the pump has to look up, and at a close frame or a fault, which the parser then holds.
+// The first chunk has been read: n bytes, and what the read failed with.
 //
-//nolint:funlen,gocognit,gocyclo,maintidx,nestif // see above
-func relay(f *flow, n int, err error) (readErr, writeErr error) {
-	src, dst, t := f.from.reader, f.to.conn, f.track
-	mask, header := f.mask, f.header
-	shortest := header // frame, where it is judged
-	if !t.judged {
-		shortest = 2
-	}
-	limit := t.maxFrame
-	if t.maxMessage < int64(limit) {
-		limit = int(t.maxMessage)
-	}
-	most := limit // bytes of a large message that needs no closer look, headers included
-	if most > bulkRest {
-		most = bulkRest
-	}
-	buf, held := f.buf, f.held
+// Most chunks are whole messages, or pieces of a large one, and nothing else. They stay in the inner loop, where every step of
+// the interpreter is some 2 % of what a message costs: no clock, lock, deadline or allocation belongs here, and hardly a call.
+//
+//nolint:funlen,gocognit,gocyclo,nestif // see above
+func relay(f *direction, n int, err error) (readErr, writeErr error) {
+	src, dst, p := f.from.reader, f.to.conn, f.parser
+	buf, held, header, most, lengths := f.buf, f.held, p.header, p.limit, p.lengths
 	room := len(buf)
-	if t.metered {
-		t.ceiling = t.messages // the bucket may have filled meanwhile
+	if p.metered {
+		p.ceiling = p.messages // the bucket may have filled meanwhile
 	}
 	var failed error
-	var at, step, passed, left int
-	var count, budget, whole int64
-	var into []byte
+	var at, left, passed, skipped, step int
+	var count, budget, whole, frames, messages int64
 	for {
+		left = p.left
+		budget = p.ceiling - p.messages
+		whole = budget
+		passed = 0
+		usual := held == 0 && !p.within && !p.inText
+		for usual && err == nil && n > 0 && (n < room || room == largeBuffer) {
+			count = 0
+			if left == 0 {
+				count = 1
+				step = lengths[buf[0]][buf[1]]
+				if step >= extended16 {
+					step = longStep(buf[:n], step, header, most)
+				}
+				if step < n && n < room {
+					at = step
+					for at < n {
+						at += lengths[buf[at]][buf[at+1]]
+						count++
+					}
+					if at == n {
+						step = n
+					}
+				} else if step == textFrame+n && isText(buf[header:n], buf[2:header]) {
+					step = n
+				}
+				if step < n || step >= textFrame {
+					skipped, count = skipMessages(p, buf[:n], 0)
+					if skipped != n {
+						break
+					}
+					skipped = 0
+					step = n
+				}
+				if n < header || count > whole {
+					break
+				}
+				left = step
+				whole -= count
+			} else if n > left {
+				break
+			}
+			left -= n
+			_, failed = dst.Write(buf[:n])
+			if failed != nil {
+				whole += count
+				break
+			}
+			passed += n
+			n, err = src.Read(buf)
+		}
+		p.left = left
+		f.bytes += int64(passed)
+		p.frames += budget - whole
+		p.messages += budget - whole
+		if failed != nil {
+			f.held = 0
+			return nil, failed
+		}
+
+		// Anything else: the rest of a frame, fragments, control frames, what is not complete or not legal.
 		if n > 0 {
 			n += held
 			at = n
-			frames, messages := t.frames, t.messages
-			if t.left >= n && !t.spelling {
-				t.left -= n
+			frames, messages = p.frames, p.messages
+			if p.left >= n && !p.inText {
+				p.left -= n
 			} else {
-				until := n
-				if t.ceiling-t.messages < int64(n/shortest) && allowMessages(t, n/shortest, time.Since(f.started)) < n/shortest {
-					until = 0 // not each message in this chunk may pass
-				}
-				if t.spelling {
-					until = 0
-					at = 0
-				} else {
-					at = t.left
-					t.left = 0
-				}
-				for at+3 < until {
-					class := t.table[buf[at]]
-					size := int(buf[at+1]) - mask
-					body := at + header
-					if class > classEnd || size < 0 || size > 127 {
-						break
-					}
-					if size == 126 {
-						size = int(buf[at+2])<<8 | int(buf[at+3])
-						body += 2
-						if size < 126 {
-							break
-						}
-					} else if size == 127 {
-						if at+10 > n || buf[at+2]|buf[at+3]|buf[at+4]|buf[at+5]|buf[at+6] > 0 {
-							break
-						}
-						size = int(binary.BigEndian.Uint32(buf[at+6 : at+10]))
-						body += 8
-						if size < 1<<16 {
-							break
-						}
-					}
-					if body > n || size > limit {
-						break
-					}
-					if class == classWhole {
-						t.messages++
-					} else if int64(size) > t.maxMessage-t.message {
-						break
-					} else if class == classMiddle {
-						t.message += int64(size)
-					} else {
-						enter(t, class, size, false)
-					}
-					t.frames++
-					at = body + size
-					if at > n {
-						t.left = at - n
-						at = n
-					}
-				}
-				if at < n {
-					at += walk(t, buf[at:n])
-					for t.pong != nil {
-						n = f.absorb(at, n)
-						at += walk(t, buf[at:n])
-					}
-				}
+				at, n = parseOn(f, buf[:n], skipped, count)
+				skipped = 0
 			}
 			if at > 0 {
 				_, failed = dst.Write(buf[:at])
 				if failed != nil {
-					t.frames, t.messages = frames, messages
+					p.frames, p.messages = frames, messages
 					f.held = copy(buf, buf[at:n])
 					return nil, failed
 				}
 				f.bytes += int64(at)
 			}
-			held = 0
-			if at < n {
-				held = copy(buf, buf[at:n])
-				if t.closing != nil || t.fault != nil {
-					f.held = held
-					return nil, nil
-				}
+			held = copy(buf, buf[at:n])
+			if p.closing != nil || p.fault != nil {
+				f.held = held
+				return nil, nil
 			}
-			if n >= room {
-				if t.frames-frames > int64(n/denseFrame) {
-					room = smallBuffer
-					runtime.Gosched()
-				} else {
-					f.held = held
-					buf = grow(f)
-					room = len(buf)
-				}
-			}
-			if t.left >= bulkRest && !t.spelling && err == nil {
-				readErr, writeErr = bulk(f)
-				buf = f.buf
+			if n >= room && p.frames-frames > int64(n/denseFrame) {
+				room = smallBuffer
+				runtime.Gosched()
+			} else if n >= room {
+				f.held = held
+				buf = grow(f)
 				room = len(buf)
+			}
+			if p.left >= bulkRest && !p.inText && err == nil {
+				readErr, writeErr = bulk(f)
 				if readErr != nil || writeErr != nil {
 					f.held = 0
 					return readErr, writeErr
 				}
+				buf = f.buf
+				room = len(buf)
 			}
 		}
 		if err != nil {
 			f.held = held
 			return err, nil
 		}
-		if held > 0 || t.spelling {
-			n, err = src.Read(buf[held:room])
-			continue
-		}
-
-		if t.speller != nil && t.left == 0 {
-			n, err, failed = readTexts(f, buf[:room], limit)
-			if failed != nil {
-				f.held = 0
-				return nil, failed
-			}
-			continue
-		}
-
-		// Large messages of one frame, in as many pieces as they come in: what is left of one, and
-		// those that follow it in large buffers that begin with their headers.
-		into = buf[:room]
-		n, err = src.Read(into)
-		strides := t.strides
-		budget = t.ceiling - t.messages
-		whole = budget
-		passed = 0
-		if t.left > 0 || n == largeBuffer {
-			left = t.left
-			step = 0
-			for err == nil && n > 0 && (n < room || room == largeBuffer) {
-				if left == 0 {
-					if n < largeBuffer || whole <= 0 || t.speller != nil {
-						break
-					}
-					step = strides[buf[0]][buf[1]]
-					if step == extended64 {
-						step = int(buf[7])<<16 | int(buf[8])<<8 | int(buf[9])
-						if step < 1<<16 || buf[2]|buf[3]|buf[4]|buf[5]|buf[6] > 0 {
-							break
-						}
-						step += header + 8
-					} else if step == extended16 {
-						step = header + 2 + int(buf[2])<<8 + int(buf[3])
-					}
-					if step < n || step > most {
-						break
-					}
-					left = step
-					whole--
-				}
-				if n > left {
-					break
-				}
-				left -= n // for discard, too, where the write fails
-				_, failed = dst.Write(buf[:n])
-				if failed != nil {
-					if left+n == step {
-						whole++ // its frame has not been passed on
-					}
-					break
-				}
-				passed += n
-				n, err = src.Read(into)
-			}
-			t.left = left
-			f.bytes += int64(passed)
-			t.frames += budget - whole
-			t.messages += budget - whole
-			if failed != nil {
-				f.held = 0
-				return nil, failed
-			}
-			continue
-		}
-
-		// The next message stands at at; where it cannot, at is beyond any chunk, by as much as
-		// says why. A header that is not complete, with what is left of earlier ones behind it,
-		// spells a frame that does not end with the chunk. A chunk of one message is by far the
-		// most frequent, and takes the fewest steps.
-		for err == nil && n < room {
-			at = strides[buf[0]][buf[1]]
-			if at == n && whole > 0 {
-				whole--
-			} else {
-				count = 1
-				for {
-					for at < n {
-						at += strides[buf[at]][buf[at+1]]
-						count++
-					}
-					if at < extended16 || at >= noStride {
-						break
-					}
-					at -= extended16
-					if at+3 >= n {
-						break
-					}
-					step = int(buf[at+2])<<8 | int(buf[at+3])
-					if step < 126 || step > limit {
-						break
-					}
-					at += header + 2 + step
-				}
-				if at != n || count > whole {
-					break
-				}
-				whole -= count
-			}
-			_, failed = dst.Write(buf[:n])
-			if failed != nil {
-				if strides[buf[0]][buf[1]] == n {
-					count = 1
-				}
-				whole += count // they have not been passed on
-				break
-			}
-			passed += n
-			n, err = src.Read(into)
-		}
-		if passed > 0 {
-			f.bytes += int64(passed)
-			t.frames += budget - whole
-			t.messages += budget - whole
-		}
-		if failed != nil {
-			f.held = 0
-			return nil, failed
-		}
+		n, err = src.Read(buf[held:room])
 	}
 }
 
-// absorb takes the pong at buf[at:n] out, and returns what n is without it.
-func (f *flow) absorb(at, n int) int {
-	notePong(f.from.heart, sentAt(f.track.pong), time.Since(f.started))
+// longStep is the length of the message that chunk begins with, of which the parser's lengths have step: that of its header, of
+// at least header bytes, is read from there. It is noLength where that is not all there, not legal, or more than most.
+func longStep(chunk []byte, step, header, most int) int {
+	size, least := 0, 126
+	if step == extended16 && len(chunk) >= header+2 {
+		header += 2
+		size = int(binary.BigEndian.Uint16(chunk[2:]))
+	} else if step == extended64 && len(chunk) >= header+8 && binary.BigEndian.Uint32(chunk[2:]) == 0 {
+		header += 8
+		least = 1 << 16
+		size = int(binary.BigEndian.Uint32(chunk[6:])) // negative where that does not fit
+	}
+	if size < least || size > most {
+		return noLength
+	}
+	return header + size
+}
+
+// parseOn goes over a chunk that continues f's stream, of which count messages up to skipped have been skipped. It returns how
+// much of the chunk may go on, and how long it is without the pongs to pings of ours, which it takes out.
+func parseOn(f *direction, chunk []byte, skipped int, count int64) (pass, size int) {
+	p, at := f.parser, 0
+	size = len(chunk)
+	if p.ceiling-p.messages < int64(size/2) { // as many may begin in it
+		allowMessages(p, size/2, time.Since(f.started))
+	}
+	if !p.inText {
+		at = p.left
+		p.left = 0
+		if skipped == 0 && p.within {
+			skipped = at
+			count = 0
+		} else if skipped == 0 {
+			skipped, count = skipMessages(p, chunk, at)
+		}
+		if count <= p.ceiling-p.messages {
+			at = skipped
+			p.frames += count
+			p.messages += count
+		}
+	}
+	at += parseChunk(p, chunk[at:])
+	for p.pong != nil {
+		size = absorb(f, at, size)
+		at += parseChunk(p, chunk[at:size])
+	}
+	return at, size
+}
+
+// absorb takes the pong at f.buf[at:n] out, and returns what n is without it.
+func absorb(f *direction, at, n int) int {
+	notePong(f.from.heart, sentAt(f.parser.pong), time.Since(f.started))
 	f.absorbed++
-	f.track.frames++
-	f.track.pong = nil
-	size := f.header + pingSize
+	f.parser.frames++
+	f.parser.pong = nil
+	size := f.parser.header + pingSize
 	copy(f.buf[at:], f.buf[at+size:n])
 	return n - size
 }
 
-// bulk passes the rest of the current frame on in compiled code. Its buffer is ours; MultiWriter
-// keeps the connection from taking one of its own.
-func bulk(f *flow) (readErr, writeErr error) {
-	buf := f.buf
-	if f.track.left >= largeBuffer {
-		buf = grow(f)
-	}
+// bulk passes the rest of the current frame on in compiled code. Its buffer is ours; MultiWriter keeps the connection from
+// taking one of its own.
+func bulk(f *direction) (readErr, writeErr error) {
+	buf := grow(f)
 	if f.to.service != nil && len(buf) > serviceBuffer {
 		buf = buf[:serviceBuffer]
 	}
-	rest := &io.LimitedReader{R: f.from.reader, N: int64(f.track.left)}
+	rest := &io.LimitedReader{R: f.from.reader, N: int64(f.parser.left)}
 	written, err := io.CopyBuffer(io.MultiWriter(f.to.conn), rest, buf)
-	read := int64(f.track.left) - rest.N
-	f.track.left = int(rest.N)
+	read := int64(f.parser.left) - rest.N
+	f.parser.left = int(rest.N)
 	f.bytes += written
 	if err == nil && rest.N > 0 {
 		return io.EOF, nil
@@ -355,4 +451,110 @@ func bulk(f *flow) (readErr, writeErr error) {
 		return nil, err
 	}
 	return err, nil
+}
+
+// finishFrame passes on the rest of the current frame, and checks it where it is text that is checked.
+func finishFrame(f *direction) (readErr, writeErr error) {
+	p := f.parser
+	for p.left > 0 {
+		buf := f.buf
+		if p.left < len(buf) {
+			buf = buf[:p.left]
+		}
+		n, err := f.from.reader.Read(buf)
+		if n > 0 && parseChunk(p, buf[:n]) != n {
+			f.held = n // for whoever looks for what stands behind the frame
+			return nil, nil
+		}
+		if n > 0 {
+			_, failed := f.to.conn.Write(buf[:n])
+			if failed != nil {
+				return nil, failed
+			}
+			f.bytes += int64(n)
+		}
+		if err != nil {
+			return err, nil
+		}
+	}
+	return nil, nil
+}
+
+// workTunnel is work in a tunnel, where compiled code copies bytes, from the first n on.
+func workTunnel(s *session, f *direction, n int) bool {
+	if n > 0 {
+		written, err := f.to.conn.Write(f.buf[:n])
+		f.bytes += int64(written)
+		if err != nil {
+			failTunnel(s, f, err)
+			return false
+		}
+	}
+	// As they are, connections would do the copying themselves, with a buffer that stays with the session.
+	source, destination := io.LimitReader(f.from.reader, unlimited), io.MultiWriter(f.to.conn)
+	copied, err := io.CopyBuffer(destination, source, grow(f))
+	f.bytes += copied
+	if err == nil {
+		endTunnel(s, f, io.EOF)
+		return false
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) || isWrite(err) {
+		failTunnel(s, f, err)
+		return false
+	}
+	return true
+}
+
+// Pools of *[]byte.
+var smallBuffers, largeBuffers sync.Pool
+
+// takeSmall gives the pump of f a small buffer, for work.
+func takeSmall(f *direction) {
+	f.small = borrow(&smallBuffers, smallBuffer)
+	copy(*f.small, f.buf)
+	f.buf = *f.small
+}
+
+// returnSmall gives that back, if there is one. What is held goes along: it is at most a control frame.
+func returnSmall(f *direction) {
+	if f.small == nil {
+		return
+	}
+	copy(f.atRest, f.buf[:f.held])
+	f.buf = f.atRest
+	smallBuffers.Put(f.small)
+	f.small = nil
+}
+
+// grow gives f a large buffer.
+func grow(f *direction) []byte {
+	if f.large == nil {
+		f.large = borrow(&largeBuffers, largeBuffer)
+		copy(*f.large, f.buf[:f.held])
+		f.buf = *f.large
+	}
+	return f.buf
+}
+
+// shrink gives a large buffer back, if there is one.
+func shrink(f *direction) {
+	if f.large == nil {
+		return
+	}
+	f.buf = f.atRest
+	if f.small != nil {
+		f.buf = *f.small
+	}
+	copy(f.buf, (*f.large)[:f.held])
+	largeBuffers.Put(f.large)
+	f.large = nil
+}
+
+// borrow takes a buffer from a pool, or a new one of a size in bytes.
+func borrow(pool *sync.Pool, size int) *[]byte {
+	if pooled := pool.Get(); pooled != nil {
+		return pooled.(*[]byte)
+	}
+	fresh := make([]byte, size)
+	return &fresh
 }

@@ -45,18 +45,18 @@ type relaying struct {
 	fault    *fault
 }
 
-// expect has a flow under rules and limits relay the chunks.
-func (c relaying) expect(t *testing.T, rules *grammar, l *limits) {
+// expect has a direction under rules and limits relay the chunks.
+func (c relaying) expect(t *testing.T, rules *frameRules, l *limits) {
 	t.Helper()
 	passed, f := relayed(rules, c.chunks, l)
 	if !bytes.Equal(passed, c.passed) {
 		t.Errorf("%s: %d bytes were passed on, want %d", c.name, len(passed), len(c.passed))
 	}
-	if f.track.messages != c.messages || f.track.frames != c.messages || f.bytes != int64(len(c.passed)) {
-		t.Errorf("%s: %d messages of %d frames and %d bytes were counted, want %d", c.name, f.track.messages, f.track.frames, f.bytes, c.messages)
+	if f.parser.messages != c.messages || f.parser.frames != c.messages || f.bytes != int64(len(c.passed)) {
+		t.Errorf("%s: %d messages of %d frames and %d bytes were counted, want %d", c.name, f.parser.messages, f.parser.frames, f.bytes, c.messages)
 	}
-	if f.track.fault != c.fault {
-		t.Errorf("%s: fault %v, want %v", c.name, f.track.fault, c.fault)
+	if f.parser.fault != c.fault {
+		t.Errorf("%s: fault %v, want %v", c.name, f.parser.fault, c.fault)
 	}
 }
 
@@ -103,12 +103,12 @@ func TestRelayJudgesLargeMessages(t *testing.T) {
 }
 
 // relayed is what relay passes on of a client's chunks, each of which comes by itself.
-func relayed(rules *grammar, chunks [][]byte, l *limits) ([]byte, *flow) {
+func relayed(rules *frameRules, chunks [][]byte, l *limits) ([]byte, *direction) {
 	client, source := net.Pipe()
 	destination, upstream := net.Pipe()
-	f := newFlow(newSide(clientSide, source), newSide(upstreamSide, destination), rules, true)
-	f.track.bound(l)
-	meter(f.track, l)
+	f := newDirection(newPeer(clientPeer, source), newPeer(upstreamPeer, destination), rules, true)
+	bound(f.parser, l)
+	meter(f.parser, l)
 	f.buf = make([]byte, smallBuffer)
 	go func() {
 		for _, chunk := range chunks {
@@ -157,8 +157,8 @@ func TestRelayTellsOfFailedWrites(t *testing.T) {
 			_ = upstream.Close()
 		}(c.writes)
 		source := newScript(c.sent, c.chunk, false)
-		f := newFlow(newSide(clientSide, source), newSide(upstreamSide, destination), plain, true)
-		f.track.bound(&limits{})
+		f := newDirection(newPeer(clientPeer, source), newPeer(upstreamPeer, destination), plain, true)
+		bound(f.parser, &limits{})
 		f.buf = make([]byte, smallBuffer)
 		if c.chunk == largeBuffer {
 			f.buf = make([]byte, largeBuffer)
@@ -166,15 +166,15 @@ func TestRelayTellsOfFailedWrites(t *testing.T) {
 		if readErr, writeErr := relay(f, 0, nil); readErr != nil || !errors.Is(writeErr, io.ErrClosedPipe) {
 			t.Errorf("%s: read error %v, write error %v, want the write's", c.name, readErr, writeErr)
 		}
-		if passed := int64(c.writes * c.chunk); f.bytes != passed || f.track.messages != int64(c.messages) {
-			t.Errorf("%s: %d bytes and %d messages were counted, want %d and %d", c.name, f.bytes, f.track.messages, passed, c.messages)
+		if passed := int64(c.writes * c.chunk); f.bytes != passed || f.parser.messages != int64(c.messages) {
+			t.Errorf("%s: %d bytes and %d messages were counted, want %d and %d", c.name, f.bytes, f.parser.messages, passed, c.messages)
 		}
 		left := 0
 		if c.end > 0 {
 			left = c.end - c.writes*c.chunk - c.chunk
 		}
-		if f.track.left != left || f.held != 0 {
-			t.Errorf("%s: %d bytes of the frame have not been read, and %d are held, want %d and none", c.name, f.track.left, f.held, left)
+		if f.parser.left != left || f.held != 0 {
+			t.Errorf("%s: %d bytes of the frame have not been read, and %d are held, want %d and none", c.name, f.parser.left, f.held, left)
 		}
 	}
 }

@@ -13,18 +13,18 @@ import (
 // releaseTimeout is how long the proxy may take to leave its server's connection to a session.
 const releaseTimeout = time.Second
 
-// upstreamOf makes a side of the server's connection, or of the service where that is not to be had.
+// upstreamOf makes a peer of the server's connection, or of the service where that is not to be had.
 // early is what has come after the 101.
-func upstreamOf(t *takeover, early []byte) *side {
+func upstreamOf(t *takeover, early []byte) *peer {
 	if t.server == nil {
-		return serviceSide(t.service, early)
+		return servicePeer(t.service, early)
 	}
 	more, ok := release(t.server, t.service)
 	early = append(early, more...)
 	if !ok {
-		return serviceSide(t.service, early)
+		return servicePeer(t.service, early)
 	}
-	x := newSide(upstreamSide, t.server)
+	x := newPeer(upstreamPeer, t.server)
 	if len(early) > 0 {
 		x.reader = after(early, t.server)
 	}

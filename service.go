@@ -50,9 +50,9 @@ func joinService(client net.Conn) (*service, *hijackedConn) {
 	return near, far
 }
 
-// serviceSide makes a side of the service.
-func serviceSide(c *service, early []byte) *side {
-	x := &side{name: upstreamSide, conn: c.writes, source: c.reads, reader: c.reads, service: c}
+// servicePeer makes a peer of the service.
+func servicePeer(c *service, early []byte) *peer {
+	x := &peer{name: upstreamPeer, conn: c.writes, source: c.reads, reader: c.reads, service: c}
 	if len(early) > 0 {
 		x.reader = after(early, c.reads)
 	}

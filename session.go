@@ -1,175 +1,213 @@
 package wsfw
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// session is a client and an upstream joined after both handshakes. It owns both
-// connections. After begin and end it is over completely: both directions joined, both
-// connections closed, no timer left.
+// Names of those who can end a session, in the record and in reasons.
+const (
+	clientPeer   = "client"
+	upstreamPeer = "upstream"
+	gateway      = "wsfw"
+)
+
+// forever is when something is due that is not. Times count from a session's start.
+const forever = time.Duration(1<<63 - 1)
+
+// session is a client and an upstream joined after both handshakes. It owns both connections, and closes each once. After
+// begin and end it is over completely: both directions joined, both connections closed, nothing scheduled.
 type session struct {
 	*limits
 	tunnel   bool // carried as bytes, not as frames
 	started  time.Time
-	lifetime time.Duration // when it ends at the latest, since the start
+	lifetime time.Duration                     // when it ends at the latest
+	report   func(message string, cause error) // to the log
 
-	toUpstream *flow   // the handler's goroutine
-	toClient   *flow   // a goroutine of its own
-	flows      []*flow // both
+	client, upstream *peer
+	toUpstream       *direction   // relayed by the handler's goroutine
+	toClient         *direction   // by a goroutine of its own
+	directions       []*direction // both
 
-	client, upstream *side
-	report           func(message string, cause error) // to the log
+	server  *server       // that the client has come in by
+	toPing  []*direction  // that the scheduler is about to send a ping on
+	arrived atomic.Int32  // directions that have ended
+	ended   chan struct{} // closed when both have
 
-	arrived   atomic.Int32  // directions that have ended
-	ended     chan struct{} // closed when both have
-	roster    any           // *roster of its server,
-	slot      int           // and where in there
-	metronome any           // *metronome where it is pinged, see alarm.session
-	cutting   sync.Mutex    // for whoever closes both connections
-	isCut     bool          // they are closed; guarded by cutting
+	// scheduler.mu guards the following.
+	enrolled bool
+	slot     int   // where it stands,
+	turn     int64 // and the tick that it waits for there
 
-	mu       sync.Mutex
-	idleBy   time.Duration // when the session has been inactive for too long, since the start
-	sent     time.Duration // when its pumps were sent to look first after that
-	check    time.Duration // when the next thing may be due,
-	calm     time.Duration // and when, once the pongs that are awaited have come
-	pinged   bool          // one of its sides has been
-	alarm    *alarm        // that goes off then, or at closeBy; nil while nothing is ever due,
-	timer    *time.Timer   // and its timer
-	over     bool          // both connections are closed, or about to be
-	closing  bool          // it has begun to close,
-	closeBy  time.Duration // and is cut then, since the start
-	draining *time.Timer   // ends the session in its turn at a shutdown
-	waits    bool          // the client's connection is closed last: after the upstream's, and when the record is written
-	outcome  outcome       // the first reason to end, which stays
+	// cutting guards the following.
+	cutting sync.Mutex
+	isCut   bool // both connections are closed
+
+	// mu guards the following.
+	mu        sync.Mutex
+	pingBy    time.Duration // when its peers are pinged next
+	idleBy    time.Duration // when it has been inactive for too long
+	asked     time.Duration // when its pumps were woken after that, to tell what they know
+	drainBy   time.Duration // when it ends for a restart
+	closing   bool          // it has begun to close,
+	closingAt time.Duration // at this time,
+	closeBy   time.Duration // and is cut then,
+	lastCall  bool          // of which its pumps have been warned
+	pinged    bool          // one of its peers has been
+	waits     bool          // the client's connection is closed last: after the upstream's, and when the record is written
+	over      bool          // both connections are closed, or about to be
+	outcome   outcome       // the first reason to end, which stays
 }
 
-// directions is how many a session has.
-const directions = 2
+// directionCount is how many a session has.
+const directionCount = 2
 
-// outline is what the sessions of the same settings and grammar begin with. Each has its own copies.
-type outline struct {
-	tracks    []track // to the upstream, and to the client
-	spells    bool    // they check text
-	furnished bool    // sessions need something for themselves
+// peer is one end of a session. Its connection is read by the pump from it alone, and written by whoever holds writeMu of
+// the direction to it; closePeer is for everybody.
+type peer struct {
+	name    string    // "client" or "upstream"
+	conn    net.Conn  // to be written
+	source  net.Conn  // to be read: conn, unless this is a service
+	reader  io.Reader // source, after what it gave together with the handshake
+	service *service  // that the connection leads to, if that is Traefik's own
+	token   uint64    // begins the payload of our pings to it; 0 where it is not pinged
+
+	// session.mu guards the following. Times count from the session's start.
+	state        closeState
+	pendingClose []byte        // a close frame of ours, for the pump to this peer to send
+	heart        *heartbeat    // nil until it is pinged first
+	pinged       time.Duration // when it was sent the first ping that it has not answered, 0 is none
+	pongBy       time.Duration // until when it owes us a sign of life for that
+	doubted      bool          // that has been put off for the last time
+	owes         bool          // it has not answered the latest ping,
+	fed          bool          // or has been sent something since: so it may not have read all that it was sent
 }
 
-// newOutline makes the outline of sessions under rules and limits.
-func newOutline(rules *grammar, l *limits) *outline {
-	up, down := newTrack(rules, true), newTrack(rules, false)
-	up.bound(l)
-	down.bound(l)
-	meter(up, l)
-	return &outline{
-		tracks:    []track{*up, *down},
-		spells:    down.speller != nil,
-		furnished: down.speller != nil || l.maxLifetime > 0 || l.pingInterval > 0,
+// newPeer makes a peer of conn that has given nothing yet.
+func newPeer(name string, conn net.Conn) *peer {
+	return &peer{name: name, conn: conn, source: conn, reader: conn}
+}
+
+// after reads early and then source.
+func after(early []byte, source io.Reader) io.Reader {
+	return io.MultiReader(bytes.NewReader(early), source)
+}
+
+// sessionTemplate is what the sessions of the same settings and rules begin with. Each has copies of its own.
+type sessionTemplate struct {
+	parsers    []parser // to the upstream, and to the client
+	checksText bool
+	furnished  bool // sessions need something for themselves
+}
+
+// newSessionTemplate makes the sessionTemplate of sessions under rules and limits.
+func newSessionTemplate(rules *frameRules, l *limits) *sessionTemplate {
+	up, down := newParser(rules, true), newParser(rules, false)
+	bound(up, l)
+	bound(down, l)
+	return &sessionTemplate{
+		parsers:    []parser{*up, *down},
+		checksText: down.text != nil,
+		furnished:  down.text != nil || l.maxLifetime > 0 || l.pingInterval > 0,
 	}
 }
 
-// newSession joins two sides as the settings say. rules is the grammar of their frames;
-// report takes what has to be said of a session that fails.
+// newSession joins two peers as the settings say. rules are those of their frames; report takes what has to be said of a
+// session that fails.
 //
-// It is one function, and copies what it can, for interpreted calls and steps are what an opening
-// handshake is made of.
-func newSession(client, upstream *side, rules *grammar, set *settings, report func(string, error)) *session {
-	o := set.outlines[rules]
-	l, started, tracks := set.limits, time.Now(), append([]track(nil), o.tracks...)
+// It is one function, and copies what it can, for interpreted calls and steps are what an opening handshake is made of.
+func newSession(client, upstream *peer, rules *frameRules, set *settings, report func(string, error)) *session {
+	t := set.templates[rules]
+	l, started, parsers := set.limits, time.Now(), append([]parser(nil), t.parsers...)
 	near := make([]byte, restBuffer)
 	far := make([]byte, restBuffer)
-	tracks[0].opened = started
-	toUpstream := &flow{from: client, to: upstream, started: started, track: &tracks[0], idle: true, buf: near, atRest: near, mask: maskBit, header: 2 + maskSize}
-	toClient := &flow{from: upstream, to: client, started: started, track: &tracks[1], idle: true, buf: far, atRest: far, header: 2}
+	parsers[0].opened = started
+	toUpstream := &direction{from: client, to: upstream, started: started, parser: &parsers[0], idle: true, buf: near, atRest: near, readBy: forever, writeBy: forever}
+	toClient := &direction{from: upstream, to: client, started: started, parser: &parsers[1], idle: true, buf: far, atRest: far, readBy: forever, writeBy: forever}
 	s := &session{
 		limits:     l,
 		tunnel:     set.tunnel,
 		started:    started,
 		lifetime:   forever,
-		toUpstream: toUpstream,
-		toClient:   toClient,
-		flows:      []*flow{toUpstream, toClient},
 		report:     report,
 		client:     client,
 		upstream:   upstream,
-		idleBy:     l.patience,
+		toUpstream: toUpstream,
+		toClient:   toClient,
+		directions: []*direction{toUpstream, toClient},
 		ended:      make(chan struct{}),
+		pingBy:     forever,
+		idleBy:     l.idleLimit,
+		drainBy:    forever,
 	}
-	client.back = upstream
 	client.pongBy = forever
-	upstream.back = client
 	upstream.pongBy = forever
-	if o.furnished {
-		furnish(s, set, o)
+	if t.furnished {
+		furnish(s, t)
+	}
+	if set.tunnel {
+		toUpstream.parser.left = 1 // for good: nothing of ours goes into a tunnel
+		toClient.parser.left = 1
 	}
 	return s
 }
 
-// furnish gives a session what it has for itself: tokens for its pongs, a lifetime, and what checks text. What
-// pings need besides comes with the first of them, for many sessions are over by then.
-func furnish(s *session, set *settings, o *outline) {
-	// One draw for what the client does not see, for each costs a call. What it is sent must not tell it how a pong
-	// to our pings to the upstream looks: it could have one made.
+// reverse is the other direction.
+func reverse(s *session, f *direction) *direction {
+	if f == s.toClient {
+		return s.toUpstream
+	}
+	return s.toClient
+}
+
+// furnish gives a session what it has for itself: tokens for its pongs, when it is pinged first, a lifetime, and what
+// checks text.
+func furnish(s *session, t *sessionTemplate) {
+	// One draw for what the client does not see, for each costs a call. What it is sent must not tell it how a pong to our
+	// pings to the upstream looks: it could have one made.
 	l, draw := s.limits, rand.Uint64()
 	if l.pingInterval > 0 {
-		s.metronome = set.metronome
+		s.pingBy = time.Duration(draw%uint64(l.pingInterval)) + 1 // so that sessions that began together are not pinged together
 		if l.pingClient {
 			token := rand.Uint64() | 1
 			s.client.token = token
-			s.toUpstream.track.token = token
+			s.toUpstream.parser.token = token
 		}
 		if l.pingUpstream {
 			s.upstream.token = draw | 1
-			s.toClient.track.token = draw | 1
+			s.toClient.parser.token = draw | 1
 		}
 	}
 	if l.maxLifetime > 0 {
 		// Up to a tenth less or more, so that sessions that began together do not end together.
 		s.lifetime = l.briefest + time.Duration(draw%l.spread)
 	}
-	if o.spells {
-		s.toUpstream.track.speller = new(speller)
-		s.toClient.track.speller = new(speller)
+	if t.checksText {
+		s.toUpstream.parser.text = new(utf8Validator)
+		s.toClient.parser.text = new(utf8Validator)
 	}
 }
 
-// begin has the session begin: drained with those of r, or right away where they have been already; judged
-// when something is due; pinged. Called once. The caller has both directions pumped, waits for ended, and
-// calls end.
-func begin(s *session, r *roster) {
-	if s.punctual && !s.tunnel {
-		takeAlarm(s)
-		plan(s, 0)
-	}
-	s.roster = r
-	r.mu.Lock()
-	drained := r.drained
-	at := r.next
-	r.next = (at + slotStride) & (rosterSlots - 1)
-	s.slot = at
-	r.slots[at][s] = true
-	r.mu.Unlock()
-	if drained {
-		s.drain()
-	}
-	if s.metronome != nil {
-		keepBeat(s)
+// begin has the session begin, on a server whose shutdown drains it. Called once. The caller has both directions pumped,
+// waits for ended, and calls end.
+func begin(s *session, on *server) {
+	s.server = on
+	enroll(s)
+	if on.shutdown.Err() != nil {
+		drainSession(s)
 	}
 }
 
-// end takes a session whose directions have ended off its roster, and stops what is left of it.
+// end has nothing left of a session whose directions have ended.
 func end(s *session) {
-	r := s.roster.(*roster)
-	r.mu.Lock()
-	delete(r.slots[s.slot], s)
-	r.mu.Unlock()
-	if s.metronome != nil {
-		leaveBeat(s)
-	}
+	withdraw(s)
 	s.cutting.Lock()
 	if !s.isCut {
 		s.mu.Lock()
@@ -179,19 +217,6 @@ func end(s *session) {
 		sever(s, waits)
 	}
 	s.cutting.Unlock()
-	if s.alarm != nil || s.draining != nil {
-		stopTimers(s)
-	}
-}
-
-// stopTimers stops those that there are. The session is over, so none is made or set any more.
-func stopTimers(s *session) {
-	if s.alarm != nil {
-		freeAlarm(s.alarm)
-	}
-	if s.draining != nil {
-		s.draining.Stop()
-	}
 }
 
 // arrive, deferred, ends a direction, and the session with the last one. A panic ends the session, too.
@@ -199,13 +224,13 @@ func arrive(s *session) {
 	if r := recover(); r != nil {
 		fail(s, r)
 	}
-	if s.arrived.Add(1) == directions {
+	if s.arrived.Add(1) == directionCount {
 		close(s.ended)
 	}
 }
 
-// recovered, deferred, turns a panic into the end of the session: an unrecovered
-// one would end the Traefik process, and so would one in here.
+// recovered, deferred, turns a panic into the end of the session: an unrecovered one would end the Traefik process, and so
+// would one in here.
 func recovered(s *session) {
 	if r := recover(); r != nil {
 		fail(s, r)
@@ -214,8 +239,72 @@ func recovered(s *session) {
 
 // fail ends the session for a panic's sake.
 func fail(s *session, r any) {
-	defer func() { _ = recover() }()
-	conclude(s, gatewaySide, closeInternal, "internal error")
+	defer swallow()
+	conclude(s, gateway, closeInternal, "internal error")
 	cut(s)
 	s.report("session failed", errors.New(fmt.Sprint(r)))
+}
+
+// swallow, deferred, takes a panic that nobody needs to know of.
+func swallow() {
+	_ = recover()
+}
+
+// cut closes both connections, once, and has closed them when it returns. Whoever reads or writes them comes back. A
+// client's that is to be closed last is left to giveBack.
+func cut(s *session) {
+	s.mu.Lock()
+	s.over = true
+	waits := s.waits
+	s.mu.Unlock()
+	s.cutting.Lock()
+	if !s.isCut {
+		sever(s, waits)
+	}
+	s.cutting.Unlock()
+}
+
+// sever is cut for the first who comes to it. Needs session.cutting.
+func sever(s *session, waits bool) {
+	s.isCut = true
+	if waits {
+		closePeer(s.upstream)
+		silence(s.client)
+	} else if s.upstream.service != nil {
+		closePeer(s.upstream)
+		closePeer(s.client)
+	} else {
+		closeBoth(s.upstream.conn, s.client.conn)
+	}
+}
+
+// silence has nobody read or write a peer's connection any more. From here on no deadline of it is moved: see over.
+func silence(x *peer) {
+	defer swallow()
+	_ = x.conn.SetDeadline(past)
+}
+
+// closeBoth closes two connections; one that panics does not keep the other open.
+func closeBoth(one, other net.Conn) {
+	defer swallow()
+	defer other.Close()
+	_ = one.Close()
+}
+
+// closePeer closes a peer's connection; one that panics must not keep the other open.
+func closePeer(x *peer) {
+	defer swallow()
+	if x.service != nil {
+		closeService(x.service)
+		return
+	}
+	_ = x.conn.Close()
+}
+
+// isOver tells whether both connections are closed, or about to be.
+func isOver(s *session) bool {
+	s.mu.Lock()
+	over := s.over
+	s.mu.Unlock()
+	return over
 }

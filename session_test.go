@@ -23,9 +23,10 @@ type script struct {
 	out     []byte
 	closed  int // how often
 	late    bool
-	onRead  func() // before each Read, unless nil
-	onWrite func() // before each Write, unless nil
-	stuck   bool   // writes block until their deadline has passed
+	timer   *time.Timer // makes it late
+	onRead  func()      // before each Read, unless nil
+	onWrite func()      // before each Write, unless nil
+	stuck   bool        // writes block until their deadline has passed
 }
 
 func newScript(in []byte, step int, silent bool) *script {
@@ -87,11 +88,22 @@ func (s *script) Close() error {
 	return nil
 }
 
-// SetReadDeadline knows deadlines that have passed and those that will not in a test.
 func (s *script) SetReadDeadline(at time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
 	s.late = !at.IsZero() && at.Before(time.Now())
+	if !at.IsZero() && !s.late {
+		s.timer = time.AfterFunc(time.Until(at), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.late = true
+			s.turn.Broadcast()
+		})
+	}
 	s.turn.Broadcast()
 	return nil
 }
@@ -104,12 +116,12 @@ func (s *script) written() []byte                  { s.mu.Lock(); defer s.mu.Unl
 
 // runScripts runs a session between two scripts to its end and returns it with what
 // it reported.
-func runScripts(client, upstream *script, rules *grammar) (*session, []string) {
-	return runScriptsWithin(client, upstream, rules, 20*time.Millisecond)
+func runScripts(client, upstream *script, rules *frameRules) (*session, []string) {
+	return runScriptsWithin(client, upstream, rules, 500*time.Millisecond)
 }
 
 // runScriptsWithin is runScripts with a closeTimeout.
-func runScriptsWithin(client, upstream *script, rules *grammar, closeTimeout time.Duration) (*session, []string) {
+func runScriptsWithin(client, upstream *script, rules *frameRules, closeTimeout time.Duration) (*session, []string) {
 	var mu sync.Mutex
 	var reports []string
 	report := func(message string, cause error) {
@@ -118,7 +130,7 @@ func runScriptsWithin(client, upstream *script, rules *grammar, closeTimeout tim
 		reports = append(reports, message+": "+cause.Error())
 	}
 	set := newSettings(limits{writeTimeout: time.Minute, closeTimeout: closeTimeout})
-	s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), rules, set, report)
+	s := newSession(newPeer(clientPeer, client), newPeer(upstreamPeer, upstream), rules, set, report)
 	run(s)
 	return s, reports
 }
@@ -145,32 +157,32 @@ func TestSessionOutcomes(t *testing.T) {
 		outcome              outcome
 		toClient, toUpstream []byte // upstream's close frames unmasked, for their key is random
 	}{
-		{"close without an answer", closeFrame(4001, "bye", true), nil, false, false, outcome{clientSide, 4001, "bye"}, nil, closeFrame(4001, "bye", false)},
-		{"client vanishes", fromClient(0x81, "x"), nil, true, false, outcome{clientSide, 1006, "connection lost"}, nil, frame(0x81, []byte("x"), false)},
-		{"upstream vanishes", nil, hello, false, true, outcome{upstreamSide, 1006, "connection lost"}, join(hello, closeFrame(1014, "upstream connection lost", false)), nil},
-		{"upstream vanishes in a frame", nil, hello[:4], false, true, outcome{upstreamSide, 1006, "connection lost"}, hello[:4], nil},
+		{"close without an answer", closeFrame(4001, "bye", true), nil, false, false, outcome{clientPeer, 4001, "bye"}, nil, closeFrame(4001, "bye", false)},
+		{"client vanishes", fromClient(0x81, "x"), nil, true, false, outcome{clientPeer, 1006, "connection lost"}, nil, frame(0x81, []byte("x"), false)},
+		{"upstream vanishes", nil, hello, false, true, outcome{upstreamPeer, 1006, "connection lost"}, join(hello, closeFrame(1014, "upstream connection lost", false)), nil},
+		{"upstream vanishes in a frame", nil, hello[:4], false, true, outcome{upstreamPeer, 1006, "connection lost"}, hello[:4], nil},
 		{
 			"client breaks framing", fromClient(0x83, "x"), nil, false, false,
-			outcome{gatewaySide, 1002, "client: " + errHeader.reason},
+			outcome{gateway, 1002, "client: " + errHeader.reason},
 			closeFrame(1002, errHeader.reason, false), closeFrame(1001, "client protocol error", false),
 		},
 		{
 			"upstream breaks framing", nil,
 			[]byte{0x83, 0},
 			false, false,
-			outcome{gatewaySide, 1002, "upstream: " + errHeader.reason},
+			outcome{gateway, 1002, "upstream: " + errHeader.reason},
 			closeFrame(1014, "upstream protocol error", false), closeFrame(1002, errHeader.reason, false),
 		},
 		{
 			"client closes with half a code", fromClient(0x88, "\x03"), nil, false, false,
-			outcome{gatewaySide, 1002, "client: " + errCode.reason},
+			outcome{gateway, 1002, "client: " + errCode.reason},
 			closeFrame(1002, errCode.reason, false), closeFrame(1001, "client protocol error", false),
 		},
 		{
 			"upstream closes with half a code", nil,
 			[]byte{0x88, 1, 3},
 			false, false,
-			outcome{gatewaySide, 1002, "upstream: " + errCode.reason},
+			outcome{gateway, 1002, "upstream: " + errCode.reason},
 			closeFrame(1014, "upstream protocol error", false), closeFrame(1002, errCode.reason, false),
 		},
 	}
@@ -194,13 +206,13 @@ func TestSessionOutcomes(t *testing.T) {
 	}
 }
 
-// What is read of a side only to be dropped may be more than a small buffer holds.
+// What is read of a peer only to be dropped may be more than a small buffer holds.
 func TestPumpEndsWithMoreThanASmallBufferHolds(t *testing.T) {
 	said := join(fromClient(0x83, "x"), fromClient(0x82, strings.Repeat("a", 2*smallBuffer)), closeFrame(1002, "", true))
 	client, upstream := newScript(said, len(said), true), newScript(nil, 7, true)
 	s, reports := runScripts(client, upstream, plain)
-	if !s.client.closeReceived || len(reports) > 0 {
-		t.Errorf("the client's close frame was read: %v; reports %q", s.client.closeReceived, reports)
+	if s.client.state != closed || len(reports) > 0 {
+		t.Errorf("the close handshake with the client is at %v; reports %q", s.client.state, reports)
 	}
 }
 
@@ -215,17 +227,17 @@ func unmasked(stream []byte) []byte {
 	return out
 }
 
-// A side that has closed and ended its stream still listens for the answer: here all
+// A peer that has closed and ended its stream still listens for the answer: here all
 // that has come to pass before the pump to it begins.
 func TestHalfClosedSideGetsTheAnswer(t *testing.T) {
 	bye := closeFrame(1000, "bye", true)
-	for _, first := range []string{clientSide, upstreamSide} {
+	for _, first := range []string{clientPeer, upstreamPeer} {
 		t.Run(first, func(t *testing.T) {
-			client, upstream := newScript(bye, 7, first != clientSide), newScript(closeBye, 7, first != upstreamSide)
-			s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain, newSettings(limits{closeTimeout: time.Minute}), nil)
-			order := []*flow{s.toUpstream, s.toClient}
-			if first == upstreamSide {
-				order = []*flow{s.toClient, s.toUpstream}
+			client, upstream := newScript(bye, 7, first != clientPeer), newScript(closeBye, 7, first != upstreamPeer)
+			s := newSession(newPeer(clientPeer, client), newPeer(upstreamPeer, upstream), plain, newSettings(limits{closeTimeout: time.Minute}), nil)
+			order := []*direction{s.toUpstream, s.toClient}
+			if first == upstreamPeer {
+				order = []*direction{s.toClient, s.toUpstream}
 			}
 			pump(s, order[0])
 			pump(s, order[1])
@@ -246,7 +258,7 @@ func TestBlockedClientIsCut(t *testing.T) {
 	client, upstream := newScript(nil, 1, true), newScript(hello, 7, true)
 	client.stuck = true
 	s, _ := runScripts(client, upstream, plain)
-	if want := (outcome{gatewaySide, 1001, "client write timeout"}); s.outcome != want {
+	if want := (outcome{gateway, 1001, "client write timeout"}); s.outcome != want {
 		t.Errorf("outcome %+v, want %+v", s.outcome, want)
 	}
 	if got, want := unmasked(upstream.written()), closeFrame(1001, "client write timeout", false); !bytes.Equal(got, want) {
@@ -283,7 +295,7 @@ func TestPanicEndsTheSession(t *testing.T) {
 	client, upstream := newScript(nil, 7, true), newScript(hello, 7, true)
 	upstream.onRead = func() { panic("provoked") }
 	s, reports := runScripts(client, upstream, plain)
-	if s.outcome.endedBy != gatewaySide || s.outcome.code != closeInternal {
+	if s.outcome.endedBy != gateway || s.outcome.code != closeInternal {
 		t.Errorf("outcome %+v", s.outcome)
 	}
 	if len(reports) != 1 || reports[0] != "session failed: provoked" {
@@ -299,16 +311,16 @@ func TestPanicInReport(t *testing.T) {
 	client, upstream := newScript(nil, 7, true), newScript(hello, 7, true)
 	upstream.onRead = func() { panic("provoked") }
 	set := newSettings(limits{closeTimeout: time.Second})
-	s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plain, set, func(string, error) { panic("again") })
+	s := newSession(newPeer(clientPeer, client), newPeer(upstreamPeer, upstream), plain, set, func(string, error) { panic("again") })
 	run(s)
 	if client.closed == 0 || upstream.closed == 0 {
 		t.Error("a connection was left open")
 	}
 }
 
-// A pump takes what it holds along, from rest to full flow and back.
+// A pump takes what it holds along, from rest to full direction and back.
 func TestBufferGrowsAndGoesBack(t *testing.T) {
-	f := newFlow(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, true)
+	f := newDirection(newPeer(clientPeer, nil), newPeer(upstreamPeer, nil), plain, true)
 	f.atRest = make([]byte, restBuffer)
 	f.buf = f.atRest
 	f.held = copy(f.buf, "held")
@@ -317,12 +329,12 @@ func TestBufferGrowsAndGoesBack(t *testing.T) {
 		run  func()
 		size int
 	}{
-		{"to work", func() { equip(f) }, smallBuffer},
-		{"to full flow", func() { grow(f) }, largeBuffer},
+		{"to work", func() { takeSmall(f) }, smallBuffer},
+		{"to full direction", func() { grow(f) }, largeBuffer},
 		{"and stays there", func() { grow(f) }, largeBuffer},
-		{"back to work", func() { restore(f) }, smallBuffer},
-		{"and stays there, too", func() { restore(f) }, smallBuffer},
-		{"back to rest", func() { unburden(f) }, restBuffer},
+		{"back to work", func() { shrink(f) }, smallBuffer},
+		{"and stays there, too", func() { shrink(f) }, smallBuffer},
+		{"back to rest", func() { returnSmall(f) }, restBuffer},
 	}
 	for _, step := range steps {
 		if step.run(); len(f.buf) != step.size || string(f.buf[:f.held]) != "held" {
@@ -334,8 +346,8 @@ func TestBufferGrowsAndGoesBack(t *testing.T) {
 	}
 }
 
-// newFlow is the direction of a session without limits between two sides.
-func newFlow(from, to *side, rules *grammar, masked bool) *flow {
+// newDirection is the direction of a session without limits between two peers.
+func newDirection(from, to *peer, rules *frameRules, masked bool) *direction {
 	if masked {
 		return newSession(from, to, rules, newSettings(limits{}), nil).toUpstream
 	}
@@ -357,7 +369,7 @@ func oneClose(b []byte, mask bool) bool {
 
 // lawfulOutput is whether out is a prefix of in, or a prefix that ends between two
 // frames and one close frame of ours.
-func lawfulOutput(in, out []byte, rules *grammar, mask bool) error {
+func lawfulOutput(in, out []byte, rules *frameRules, mask bool) error {
 	v := judge(in, rules, mask)
 	if bytes.HasPrefix(in, out) {
 		if len(out) > v.pass {
@@ -383,12 +395,12 @@ func FuzzSession(f *testing.F) {
 		f.Add([]byte{finBit | opClose, size, 0, 0, 0}[:size-122], []byte(nil), uint8(10), uint8(10), uint8(8))
 	}
 	f.Fuzz(func(t *testing.T, fromClient, fromUpstream []byte, clientStep, upstreamStep, role uint8) {
-		rules := grammars[role&3]
+		rules := allRules[role&3]
 		client := newScript(fromClient, 1+int(clientStep), role&4 != 0)
 		upstream := newScript(fromUpstream, 1+int(upstreamStep), role&8 != 0)
 		// Nobody ends a session in which both stay silent.
 		client.silent = client.silent && !upstream.silent
-		s, reports := runScripts(client, upstream, rules)
+		s, reports := runScriptsWithin(client, upstream, rules, 20*time.Millisecond)
 		if len(reports) > 0 || s.outcome.endedBy == "" {
 			t.Errorf("reports %q, outcome %+v", reports, s.outcome)
 		}
@@ -405,31 +417,31 @@ func FuzzSession(f *testing.F) {
 func TestSessionsShareNothing(t *testing.T) {
 	set := newSettings(limits{messageRate: 1, messageBurst: 5, maxFrameSize: 100, maxMessageSize: 200, pingInterval: time.Hour, pingClient: true})
 	begun := func() *session {
-		return newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plainText, set, nil)
+		return newSession(newPeer(clientPeer, nil), newPeer(upstreamPeer, nil), plainText, set, nil)
 	}
 	one, other := begun(), begun()
-	for i, f := range one.flows {
-		o := other.flows[i]
-		if f == o || f.track == o.track || f.track.speller == nil || f.track.speller == o.track.speller || f.track == &set.outlines[plainText].tracks[0] {
-			t.Errorf("flow %d is shared", i)
+	for i, f := range one.directions {
+		o := other.directions[i]
+		if f == o || f.parser == o.parser || f.parser.text == nil || f.parser.text == o.parser.text || f.parser == &set.templates[plainText].parsers[0] {
+			t.Errorf("direction %d is shared", i)
 		}
-		if f.track.maxFrame != 100 || f.track.maxMessage != 200 || f.from.back != f.to || f.to.back != f.from {
-			t.Errorf("flow %d: %+v", i, f.track)
+		if f.parser.maxFrame != 100 || f.parser.maxMessage != 200 || reverse(one, f) != one.directions[1-i] {
+			t.Errorf("direction %d: %+v", i, f.parser)
 		}
 	}
 	up := one.toUpstream
-	if !up.track.metered || one.toClient.track.metered {
+	if !up.parser.metered || one.toClient.parser.metered {
 		t.Error("a bucket stands in the wrong place")
 	}
-	if allowMessages(up.track, 5, 0); other.toUpstream.track.ceiling != 0 || other.toUpstream.track.bucket.tokens != 5 {
+	if allowMessages(up.parser, 5, 0); other.toUpstream.parser.ceiling != 0 || other.toUpstream.parser.bucket.tokens != 5 {
 		t.Error("a bucket is shared")
 	}
-	if up.from.token == 0 || up.track.token != up.from.token || up.from.token == other.client.token || one.upstream.token != 0 {
+	if up.from.token == 0 || up.parser.token != up.from.token || up.from.token == other.client.token || one.upstream.token != 0 {
 		t.Error("a token is shared, or stands in the wrong place")
 	}
-	up.track.ceiling = 1
-	walk(up.track, fromClient(0x81, "x"))
-	if up.track.messages != 1 || other.toUpstream.track.messages != 0 || set.outlines[plainText].tracks[0].messages != 0 {
+	up.parser.ceiling = 1
+	parseChunk(up.parser, fromClient(0x81, "x"))
+	if up.parser.messages != 1 || other.toUpstream.parser.messages != 0 || set.templates[plainText].parsers[0].messages != 0 {
 		t.Error("messages of one session count for another")
 	}
 }
@@ -439,16 +451,16 @@ func TestTokensTellNothing(t *testing.T) {
 	set := newSettings(limits{pingInterval: time.Hour, pingClient: true, pingUpstream: true})
 	seen := map[uint64]bool{}
 	for i := 0; i < 3; i++ {
-		s := newSession(newSide(clientSide, nil), newSide(upstreamSide, nil), plain, set, nil)
+		s := newSession(newPeer(clientPeer, nil), newPeer(upstreamPeer, nil), plain, set, nil)
 		seen[s.client.token^s.upstream.token] = true
 		seen[s.client.token-s.upstream.token] = true
 	}
 	if len(seen) != 6 {
-		t.Errorf("the tokens of both sides differ by the same in several sessions: %v", seen)
+		t.Errorf("the tokens of both peers differ by the same in several sessions: %v", seen)
 	}
 }
 
 // trafficOf is what f has passed on.
-func trafficOf(f *flow) traffic {
-	return traffic{Frames: f.track.frames, Messages: f.track.messages, Bytes: f.bytes}
+func trafficOf(f *direction) traffic {
+	return traffic{Frames: f.parser.frames, Messages: f.parser.messages, Bytes: f.bytes}
 }

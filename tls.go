@@ -29,11 +29,12 @@ func (t *tlsSource) config(hostname string) *tls.Config {
 	defer t.mu.Unlock()
 	if versions := t.fileVersions(); versions != t.versions || t.failed {
 		t.versions = versions
-		fresh, mistakes := t.load()
-		t.failed = len(mistakes) > 0
+		m := &mistakes{}
+		fresh := t.load(m)
+		t.failed = len(m.list) > 0
 		if t.failed {
 			// Most likely a file is being written: the next dial reads it again.
-			t.report("tls files not read again", errors.New(mistakes[0].key+" is "+mistakes[0].problem+", "+mistakes[0].remedy))
+			t.report("tls files not read again", errors.New(m.list[0]))
 		} else {
 			t.current = fresh
 		}
@@ -59,54 +60,42 @@ func (t *tlsSource) fileVersions() string {
 	return versions
 }
 
-// badFile is a file that cannot be used.
-type badFile struct {
-	key, problem, remedy string
-}
-
-// load makes a configuration of the options, reading the files, and returns what is wrong with those that cannot be used.
-func (t *tlsSource) load() (*tls.Config, []badFile) {
+// load makes a configuration of the options, reading the files, and notes what is wrong with those that cannot be used.
+func (t *tlsSource) load(m *mistakes) *tls.Config {
 	config := &tls.Config{
 		ServerName:         t.serverName,
 		MinVersion:         t.minimum,
 		InsecureSkipVerify: t.insecure,
 		NextProtos:         []string{"http/1.1"},
 	}
-	var bad []badFile
 	if t.caFile != "" {
-		bad = append(bad, t.loadRoots(config)...)
+		t.loadRoots(m, config)
 	}
-	if t.certFile != "" || t.keyFile != "" {
-		bad = append(bad, t.loadPair(config)...)
+	m.addIf(t.certFile == "" && t.keyFile != "", "tls.keyFile", "set without tls.certFile", "name both or neither")
+	m.addIf(t.certFile != "" && t.keyFile == "", "tls.certFile", "set without tls.keyFile", "name both or neither")
+	if t.certFile != "" && t.keyFile != "" {
+		t.loadPair(m, config)
 	}
-	return config, bad
+	return config
 }
 
 // loadRoots reads the authorities into config.
-func (t *tlsSource) loadRoots(config *tls.Config) []badFile {
+func (t *tlsSource) loadRoots(m *mistakes, config *tls.Config) {
 	pem, err := os.ReadFile(t.caFile)
 	if err != nil {
-		return []badFile{{"tls.caFile", quoted(t.caFile), "cannot be read: " + err.Error()}}
+		m.add("tls.caFile", quoted(t.caFile), "cannot be read: "+err.Error())
+		return
 	}
 	config.RootCAs = x509.NewCertPool()
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return []badFile{{"tls.caFile", quoted(t.caFile), "holds no certificate in PEM form"}}
-	}
-	return nil
+	m.addIf(!config.RootCAs.AppendCertsFromPEM(pem), "tls.caFile", quoted(t.caFile), "holds no certificate in PEM form")
 }
 
 // loadPair reads our own certificate and its key into config.
-func (t *tlsSource) loadPair(config *tls.Config) []badFile {
-	if t.certFile == "" {
-		return []badFile{{"tls.keyFile", "set without tls.certFile", "name both or neither"}}
-	}
-	if t.keyFile == "" {
-		return []badFile{{"tls.certFile", "set without tls.keyFile", "name both or neither"}}
-	}
+func (t *tlsSource) loadPair(m *mistakes, config *tls.Config) {
 	pair, err := tls.LoadX509KeyPair(t.certFile, t.keyFile)
 	if err != nil {
-		return []badFile{{"tls.certFile", quoted(t.certFile), "cannot be used with tls.keyFile: " + err.Error()}}
+		m.add("tls.certFile", quoted(t.certFile), "cannot be used with tls.keyFile: "+err.Error())
+		return
 	}
 	config.Certificates = []tls.Certificate{pair}
-	return nil
 }

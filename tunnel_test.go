@@ -15,7 +15,7 @@ func newTunnel(t *testing.T, closeTimeout time.Duration) (s *session, client, up
 	far, upstream := net.Pipe()
 	set := newSettings(limits{writeTimeout: 400 * time.Millisecond, closeTimeout: closeTimeout})
 	set.tunnel = true
-	s = newSession(newSide(clientSide, near), newSide(upstreamSide, far), plain, set, nil)
+	s = newSession(newPeer(clientPeer, near), newPeer(upstreamPeer, far), plain, set, nil)
 	for _, conn := range []net.Conn{near, client, far, upstream} {
 		t.Cleanup(func() { conn.Close() })
 	}
@@ -33,8 +33,8 @@ func TestTunnelRests(t *testing.T) {
 		got <- string(buf[:n])
 	}()
 	go func() { _, _ = io.WriteString(client, "lo") }()
-	if err := copyOn(s, f, copy(f.buf, "hel")); err != nil {
-		t.Fatalf("a tunnel does not rest: %v", err)
+	if !onRead(s, f, copy(f.buf, "hel"), nil) || f.small != nil || f.large != nil {
+		t.Fatal("a tunnel does not rest")
 	}
 	if passed := <-got; passed != "hello" || f.bytes != 5 {
 		t.Errorf("passed on %q, counted %d", passed, f.bytes)
@@ -47,8 +47,8 @@ func TestTunnelRests(t *testing.T) {
 		all, _ := io.ReadAll(upstream)
 		got <- string(all)
 	}()
-	pipe(s, f) // begins at rest, without a deadline that has been missed
-	if passed := <-got; passed != "again" || s.outcome != (outcome{endedBy: clientSide}) {
+	pump(s, f) // begins at rest, without a deadline that has been missed
+	if passed := <-got; passed != "again" || s.outcome != (outcome{endedBy: clientPeer}) {
 		t.Errorf("passed on %q, outcome %+v", passed, s.outcome)
 	}
 }
@@ -58,8 +58,8 @@ func TestTunnelBlocked(t *testing.T) {
 	s, client, _ := newTunnel(t, time.Minute)
 	f := s.toUpstream
 	go func() { _, _ = io.WriteString(client, "some") }()
-	pipe(s, f)
-	if want := (outcome{gatewaySide, 0, "upstream write timeout"}); s.outcome != want {
+	pump(s, f)
+	if want := (outcome{gateway, 0, "upstream write timeout"}); s.outcome != want {
 		t.Errorf("outcome %+v, want %+v", s.outcome, want)
 	}
 	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -73,9 +73,11 @@ func TestTunnelCloses(t *testing.T) {
 		s, client, _ := newTunnel(t, 250*time.Millisecond)
 		far, upstream := overTCP(t)
 		s.upstream.conn, s.upstream.source, s.upstream.reader = far, far, far
+		begin(s, serverless)
+		defer end(s)
 		lasts := make(chan time.Duration, 1)
 		go func() {
-			pipe(s, s.toClient)
+			pump(s, s.toClient)
 			lasts <- time.Since(s.started)
 		}()
 		if way != "at rest" {
@@ -84,11 +86,11 @@ func TestTunnelCloses(t *testing.T) {
 		if way == "in a copy" {
 			_, _ = client.Read(make([]byte, 1))
 		}
-		passEnd(s, s.toUpstream)
-		if took := <-lasts; took < s.closeBy || took > s.closeBy+5*time.Second {
-			t.Errorf("%s: the other direction lasts %v, want %v", way, took, s.closeBy)
+		endTunnel(s, s.toUpstream, io.EOF)
+		if took := <-lasts; took < s.closeTimeout || took > s.closeTimeout+20*time.Second {
+			t.Errorf("%s: the other direction lasts %v, want %v", way, took, s.closeTimeout)
 		}
-		if want := (outcome{endedBy: clientSide}); s.outcome != want || !isOver(s) {
+		if want := (outcome{endedBy: clientPeer}); s.outcome != want || !isOver(s) {
 			t.Errorf("%s: outcome %+v, over: %v", way, s.outcome, isOver(s))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Header names in net/http's canonical form, for look-ups.
@@ -26,11 +27,8 @@ const (
 	extensionsHeader = "Sec-Websocket-Extensions"
 )
 
-// statusClientClosed is what Traefik, too, records for a client that did not wait.
-const statusClientClosed = 499
-
-// refusal is an answer to the client other than 101: a status, one sentence that says what to change, the headers that
-// belong to the status, and the reason as the log has it.
+// refusal is an answer to the client other than 101: a status, the reason as the log has it, one sentence that says what to
+// change, and the headers that belong to the status.
 type refusal struct {
 	status   int
 	reason   string
@@ -38,13 +36,19 @@ type refusal struct {
 	header   map[string]string
 }
 
-// upgradeHeaders are the headers of every 426 (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
-var upgradeHeaders = map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+// statusClientClosed is what Traefik, too, records for a client that did not wait.
+const statusClientClosed = 499
 
 var (
+	// upgradeHeaders are those of every 426 (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
+	upgradeHeaders = map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+	allowGet       = map[string]string{"Allow": "GET"}
+	retrySoon      = map[string]string{"Retry-After": "1"}
+	retryLater     = map[string]string{"Retry-After": "5"}
+
 	refuseNoUpgrade = &refusal{http.StatusUpgradeRequired, "no_upgrade", "This address speaks WebSocket only: connect with a WebSocket client, or have proxies in between pass the Upgrade and Connection headers.", upgradeHeaders}
 	refuseProtocol  = &refusal{http.StatusUpgradeRequired, "http_version", "WebSocket is spoken over HTTP/1.1 here.", upgradeHeaders}
-	refuseMethod    = &refusal{http.StatusMethodNotAllowed, "bad_method", "A WebSocket upgrade needs the method GET.", map[string]string{"Allow": "GET"}}
+	refuseMethod    = &refusal{http.StatusMethodNotAllowed, "bad_method", "A WebSocket upgrade needs the method GET.", allowGet}
 	refuseVersion   = &refusal{http.StatusUpgradeRequired, "bad_version", "Only version 13 of the WebSocket protocol is spoken here.", upgradeHeaders}
 	refuseKey       = &refusal{http.StatusBadRequest, "bad_key", "Sec-WebSocket-Key must be given once, as 16 bytes in base64.", nil}
 	refuseBody      = &refusal{http.StatusBadRequest, "has_body", "A WebSocket upgrade must have no body.", nil}
@@ -56,28 +60,25 @@ var (
 	refuseGateway   = &refusal{http.StatusBadGateway, "upstream_failed", "The WebSocket server behind this address did not accept the connection.", nil}
 	refuseTimeout   = &refusal{http.StatusGatewayTimeout, "upstream_timeout", "The WebSocket server behind this address did not answer in time.", nil}
 	refuseGone      = &refusal{statusClientClosed, "client_gone", "The client closed the connection.", nil}
-	refuseRestart   = &refusal{http.StatusServiceUnavailable, "restarting", "This gateway is restarting: connect again in a moment.", map[string]string{"Retry-After": "1"}}
-	refuseCrowd     = &refusal{http.StatusServiceUnavailable, "too_many_sessions", "There are as many WebSocket sessions here as there may be: connect again later.", map[string]string{"Retry-After": "5"}}
-	refuseClient    = &refusal{http.StatusTooManyRequests, "too_many_sessions_of_client", "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", map[string]string{"Retry-After": "5"}}
+	refuseRestart   = &refusal{http.StatusServiceUnavailable, "restarting", "This gateway is restarting: connect again in a moment.", retrySoon}
+	refuseCrowd     = &refusal{http.StatusServiceUnavailable, "too_many_sessions", "There are as many WebSocket sessions here as there may be: connect again later.", retryLater}
+	refuseClient    = &refusal{http.StatusTooManyRequests, "too_many_sessions_of_client", "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", retryLater}
 	refuseHijack    = &refusal{http.StatusInternalServerError, "not_hijackable", "This connection cannot be upgraded.", nil}
 )
 
 // answerRefusal answers a client with a refusal, as plain text.
 func answerRefusal(rw http.ResponseWriter, req *http.Request, r *refusal) {
 	header := rw.Header()
-	closing := closeToken.MatchString(strings.Join(header["Connection"], ",")) // said by the server
-	if req.ContentLength != 0 {
-		closing = true // else the server would wait for the body before it answers
-	}
+	// What the server says stays. With a body unread it would wait for that before it answers.
+	closing := req.ContentLength != 0 || saysClose(header)
 	for name, value := range r.header {
-		// Not Set, which would spell WebSocket's names in its own way.
-		header[name] = []string{value}
+		header[name] = []string{value} // not Set, which would spell WebSocket's names in its own way
 	}
 	if req.ProtoMajor > 1 {
 		// RFC 9113 section 8.2.2 and RFC 9114 section 4.2: a response that has them is malformed.
 		delete(header, "Upgrade")
 		delete(header, "Connection")
-	} else if closing && !closeToken.MatchString(strings.Join(header["Connection"], ",")) {
+	} else if closing && !saysClose(header) {
 		header["Connection"] = append([]string{"close"}, header["Connection"]...)
 	}
 	body := r.sentence + "\n"
@@ -89,6 +90,14 @@ func answerRefusal(rw http.ResponseWriter, req *http.Request, r *refusal) {
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	rw.WriteHeader(r.status)
 	_, _ = io.WriteString(rw, body)
+}
+
+// closeToken is the token close in a comma-separated list, in any case.
+var closeToken = regexp.MustCompile(`(?i)(?:^|,)[ \t]*close[ \t]*(?:,|$)`)
+
+// saysClose reports whether a Connection header has the token close.
+func saysClose(header http.Header) bool {
+	return closeToken.MatchString(strings.Join(header["Connection"], ","))
 }
 
 // response is the refusal for a connection that the server has given away already.
@@ -108,9 +117,6 @@ func (r *refusal) response() []byte {
 // maxItems is how many items a list in a header, and how many segments a path may have: more than anybody means.
 const maxItems = 100
 
-// closeToken is the token close in a comma-separated list, in any case.
-var closeToken = regexp.MustCompile(`(?i)(?:^|,)[ \t]*close[ \t]*(?:,|$)`)
-
 // asking is an Upgrade list with the token websocket, a line break, and a Connection list with the token upgrade, in any
 // case (RFC 6455 section 4.2.1, items 3 and 4). Compiled code looks for them: a list may be as long as a header.
 var asking = regexp.MustCompile(`(?i)^(?:.*,)?[ \t]*websocket[ \t]*(?:,.*)?\n(?:.*,)?[ \t]*upgrade[ \t]*(?:,.*)?$`)
@@ -118,14 +124,20 @@ var asking = regexp.MustCompile(`(?i)^(?:.*,)?[ \t]*websocket[ \t]*(?:,.*)?\n(?:
 // guardUpgrade is refuseNoUpgrade where a request does not ask for a WebSocket, or an answer does not agree to one. A list
 // that is too long is refused, too, and not passed on as something else: next might find the token in it.
 func guardUpgrade(header http.Header) *refusal {
-	upgrade, connection := strings.Join(header["Upgrade"], ","), strings.Join(header["Connection"], ",")
-	if len(upgrade)+len(connection) > maxItems && (isLong(upgrade) || isLong(connection)) {
+	lists := strings.Join(header["Upgrade"], ",") + "\n" + strings.Join(header["Connection"], ",")
+	if len(lists) > maxItems && hasLong(lists) {
 		return refuseLength
 	}
-	if !asking.MatchString(upgrade + "\n" + connection) {
+	if !asking.MatchString(lists) {
 		return refuseNoUpgrade
 	}
 	return nil
+}
+
+// hasLong reports whether one of two lists, with a line break between them, is too long.
+func hasLong(lists string) bool {
+	first, second, _ := strings.Cut(lists, "\n")
+	return isLong(first) || isLong(second)
 }
 
 // isLong reports whether a list has more items than it may have.
@@ -144,11 +156,10 @@ func listItems(lines []string) []string {
 	return items
 }
 
-// check is the opening handshake's guards in their order (RFC 6455 section 4.2.1). It returns the first reason to
-// refuse, or nil; then the upgrade has the offer that stands.
+// check is the opening handshake's guards in their order (RFC 6455 section 4.2.1). It returns the first reason to refuse,
+// or nil; then the upgrade has the offer that stands.
 func check(u *upgrade, set *settings) *refusal {
-	req := u.req
-	header := req.Header
+	req, header := u.req, u.req.Header
 	if req.ProtoMajor > 1 {
 		return refuseProtocol
 	}
@@ -159,10 +170,10 @@ func check(u *upgrade, set *settings) *refusal {
 	if req.Method != http.MethodGet {
 		return refuseMethod
 	}
-	if !req.ProtoAtLeast(1, 1) {
+	if req.ProtoMinor == 0 {
 		return refuseProtocol
 	}
-	if strings.Count(u.path, "/") > maxItems {
+	if len(u.path) > maxItems && strings.Count(u.path, "/") > maxItems {
 		return refuseLength
 	}
 	if strings.Join(header[versionHeader], ",") != "13" {
@@ -178,11 +189,167 @@ func check(u *upgrade, set *settings) *refusal {
 	if len(set.origins) > 0 && !allowsOrigin(set.origins, req) {
 		return refuseOrigin
 	}
-	if header[protocolHeader] == nil && header[extensionsHeader] == nil {
-		u.offer = noOffer
-		return nil
+	if header[protocolHeader] != nil || header[extensionsHeader] != nil {
+		return checkOffer(u, set, header)
 	}
-	return checkOffer(u, set, header)
+	u.offer = noOffer
+	return nil
+}
+
+// oneKey is a key: 16 bytes in base64.
+var oneKey = regexp.MustCompile(`^[A-Za-z0-9+/]{22}==$`)
+
+// contains reports whether list has item.
+func contains(list []string, item string) bool {
+	for _, have := range list {
+		if have == item {
+			return true
+		}
+	}
+	return false
+}
+
+// originRule is one of allowedOrigins.
+type originRule struct {
+	keyword  string // any, none or same-host; empty where it is a site
+	site     origin
+	anyLabel bool // one label stands before the site's host; where that is empty it is the whole host
+}
+
+// origin is a web origin (RFC 6454), the port of http and https always named. The origin "null" has "null" for its scheme,
+// and nothing else.
+type origin struct {
+	scheme, host, port string
+}
+
+// parseOrigin reads one of allowedOrigins, and returns what to write instead where that can never match.
+func parseOrigin(value string) (originRule, string) {
+	switch value {
+	case "any", "none", "same-host":
+		return originRule{keyword: value}, ""
+	case "*":
+		return originRule{}, "must be written any"
+	}
+	lower := strings.ToLower(value)
+	if strings.HasPrefix(lower, "ws://") || strings.HasPrefix(lower, "wss://") {
+		return originRule{}, "must be written " + strings.Replace(lower, "ws", "http", 1) + ", for an Origin has the scheme of the page"
+	}
+	if strings.HasSuffix(lower, "://*") && !strings.HasPrefix(lower, "http") { // such as extensions' ids
+		return originRule{site: origin{scheme: strings.TrimSuffix(lower, "://*")}, anyLabel: true}, ""
+	}
+	named := strings.Replace(lower, "://*.", "://", 1)
+	site, ok := splitOrigin(named)
+	wild := named != lower
+	if !ok || strings.Contains(site.host, "*") || wild && site.host == "" {
+		return originRule{}, "must be any, none, null, same-host, or scheme://host[:port], where the host may begin with one *. label"
+	}
+	site.host = asciiHost(site.host)
+	return originRule{site: site, anyLabel: wild}, ""
+}
+
+// splitOrigin takes scheme://host[:port] apart, in lower case.
+func splitOrigin(value string) (origin, bool) {
+	if value == "null" { // of no site (RFC 6454 section 7.1)
+		return origin{scheme: value}, true
+	}
+	u, err := url.Parse(strings.ToLower(value))
+	if err != nil || u.Scheme == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || len(u.Path) > 1 {
+		return origin{}, false
+	}
+	host := u.Hostname()
+	return origin{scheme: u.Scheme, host: host, port: portOf(u)}, host != "" || u.Scheme == "file"
+}
+
+// defaultPorts are those of the schemes that have one.
+var defaultPorts = map[string]string{"https": "443", "wss": "443", "http": "80", "ws": "80"}
+
+// portOf is a URL's port; where none is written, its scheme's own, if it has one.
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	return defaultPorts[u.Scheme]
+}
+
+// asciiHost is a host with its labels as they go over the wire (RFC 5890: xn--), which net/http does for a request's.
+func asciiHost(host string) string {
+	if utf8.RuneCountInString(host) == len(host) {
+		return host
+	}
+	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "http", Host: "host", Path: "/"}, Host: host}
+	var wire bytes.Buffer
+	_ = req.Write(&wire)
+	sent, err := http.ReadRequest(bufio.NewReader(&wire))
+	if err != nil {
+		return host // as it is where it cannot be written, too
+	}
+	return sent.Host
+}
+
+// allowsOrigin judges a request's Origin by the list of those allowed.
+func allowsOrigin(rules []originRule, req *http.Request) bool {
+	values := req.Header["Origin"]
+	var site origin
+	ok := len(values) == 0
+	if len(values) == 1 {
+		site, ok = splitOrigin(values[0])
+	}
+	for _, rule := range rules {
+		if ok && rule.allows(site, req.Host) {
+			return true
+		}
+	}
+	return false
+}
+
+// allows reports whether the rule takes a request to host from site, which is empty where the request names none.
+func (r originRule) allows(site origin, host string) bool {
+	if r.keyword == "none" || site.scheme == "" {
+		return r.keyword == "none" && site.scheme == ""
+	}
+	if r.keyword == "same-host" {
+		own, ok := splitOrigin(site.scheme + "://" + host)
+		return ok && own.host == site.host && own.port == site.port
+	}
+	if r.anyLabel {
+		label, parent, _ := strings.Cut(site.host, ".")
+		if label == "" || parent == "" && label+"." == site.host {
+			return false
+		}
+		site.host = parent
+	}
+	return site == r.site
+}
+
+// offer is what a client offers the upstream to choose from, after our policy.
+type offer struct {
+	protocols  []string // in the client's order
+	extensions []string // each with its parameters
+	cut        bool     // policy took something away
+	lines      string   // the header lines that say so
+}
+
+// noOffer is that of a client which leaves nothing to choose.
+var noOffer = &offer{}
+
+// deflate is the name of the one extension that there is (RFC 7692), and compression the offers that browsers make of it.
+const deflate = "permessage-deflate"
+
+var compression = map[string]*offer{
+	deflate:                              newOffer(nil, []string{deflate}, false),
+	deflate + "; client_max_window_bits": newOffer(nil, []string{deflate + "; client_max_window_bits"}, false),
+}
+
+// newOffer is an offer with its header lines.
+func newOffer(protocols, extensions []string, cut bool) *offer {
+	o := &offer{protocols: protocols, extensions: extensions, cut: cut}
+	if len(protocols) > 0 {
+		o.lines = "Sec-WebSocket-Protocol: " + strings.Join(protocols, ", ") + "\r\n"
+	}
+	if len(extensions) > 0 {
+		o.lines += "Sec-WebSocket-Extensions: " + strings.Join(extensions, ", ") + "\r\n"
+	}
+	return o
 }
 
 // checkOffer is the guards about what the client offers to choose from.
@@ -197,15 +364,56 @@ func checkOffer(u *upgrade, set *settings, header http.Header) *refusal {
 	return nil
 }
 
-// oneKey is a key: 16 bytes in base64.
-var oneKey = regexp.MustCompile(`^[A-Za-z0-9+/]{22}==$`)
+// offerOf is the client's offer, cut to what the settings allow; nil where there were subprotocols in it and none is left.
+func (s *settings) offerOf(header http.Header) *offer {
+	if header[protocolHeader] == nil && !s.noCompression {
+		usual := compression[strings.Join(header[extensionsHeader], ",")]
+		if usual != nil {
+			return usual
+		}
+	}
+	offered, extensions := listItems(header[protocolHeader]), listItems(header[extensionsHeader])
+	cut := false
+	if s.noCompression {
+		cut = len(extensions) > 0
+		extensions = nil
+	}
+	if len(s.protocols) == 0 || len(offered) == 0 {
+		return newOffer(offered, extensions, cut)
+	}
+	var allowed []string
+	for _, protocol := range offered {
+		if contains(s.protocols, protocol) {
+			allowed = append(allowed, protocol)
+		}
+	}
+	if allowed == nil {
+		return nil
+	}
+	return newOffer(allowed, extensions, cut || len(allowed) < len(offered))
+}
 
-// token is a token of RFC 9110 section 5.6.2.
-var token = regexp.MustCompile("^[!#$%&'*+\\-.^_`|~0-9A-Za-z]+$")
+// onto is the request with this offer: req itself where nothing was cut.
+func (o *offer) onto(req *http.Request) *http.Request {
+	if !o.cut {
+		return req
+	}
+	clone := req.Clone(req.Context())
+	setList(clone.Header, protocolHeader, o.protocols)
+	setList(clone.Header, extensionsHeader, o.extensions)
+	return clone
+}
 
-// below is what of a path lies below prefix, both escaped as the client sent it. It is not ok for a
-// path that lies elsewhere. Segments are compared decoded and whole, so an encoded slash is part of its
-// segment.
+// setList sets a header to a list, or removes it where the list is empty.
+func setList(header http.Header, name string, items []string) {
+	delete(header, name)
+	if len(items) > 0 {
+		header[name] = []string{strings.Join(items, ", ")}
+	}
+}
+
+// below is what of a path lies below prefix, both escaped as the client sent it. It is not ok for a path that lies
+// elsewhere. Segments are compared decoded and whole, so an encoded slash is part of its segment.
 func below(prefix []string, path string) (rest string, ok bool) {
 	if len(prefix) == 0 && path == "/" {
 		return "", true // the prefix itself, not something below it
@@ -227,75 +435,32 @@ func below(prefix []string, path string) (rest string, ok bool) {
 	return path, true
 }
 
-// sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what
-// should have been escaped and was not.
+// sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what should have been escaped and was not.
 func sentPath(u *url.URL) string {
-	if decoded, err := url.PathUnescape(u.RawPath); err == nil && decoded == u.Path {
+	if u.RawPath != "" && isSent(u) {
 		return u.RawPath
 	}
 	return u.EscapedPath()
 }
 
-// climbing is a dot segment of a path without escapes, also with parameters, or with what some servers cut off.
-var climbing = regexp.MustCompile(`(?:^|[/\\])\.\.?(?:[; \x00][^/\\]*)?(?:[/\\]|$)`)
-
-// unescape takes one level of those escapes away that matter to climbing, whatever else there is that is none.
-var unescape = strings.NewReplacer("%25", "%", "%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%5c", `\`, "%5C", `\`,
-	"%3b", ";", "%3B", ";", "%20", " ", "%00", "\x00")
-
-// maxEscapes is how often an escape may be escaped again until nobody is expected to read it any more.
-const maxEscapes = 4
-
-// climbs reports whether a path is badly escaped, or has a dot segment by which it would leave the path that it is appended
-// to, in any spelling that an upstream might read so: escaped, once or again, with parameters, or between backslashes.
-func climbs(path string) bool {
-	_, err := url.PathUnescape(path)
-	if err != nil {
-		return true
-	}
-	for i := 0; i < maxEscapes; i++ {
-		if climbing.MatchString(path) {
-			return true
-		}
-		plainer := unescape.Replace(path)
-		if plainer == path {
-			return false
-		}
-		path = plainer
-	}
-	return true
-}
-
-// unprintable are the bytes that would break a request line in two. net/http lets none of them
-// in, but a middleware before wsfw may have rewritten the path.
-const unprintable = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \x7f"
-
-// contains reports whether list has item.
-func contains(list []string, item string) bool {
-	for _, have := range list {
-		if have == item {
-			return true
-		}
-	}
-	return false
+// isSent reports whether a URL's raw path stands for its path still: a middleware may know nothing of it.
+func isSent(u *url.URL) bool {
+	decoded, err := url.PathUnescape(u.RawPath)
+	return err == nil && decoded == u.Path
 }
 
 // acceptFor is the accept value that proves that key was read (RFC 6455 section 4.2.2).
 func acceptFor(key string) string {
-	sum := sha1.Sum([]byte(key + keyGUID))
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// keyGUID is what goes behind a key for that.
-const keyGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-// errNotHijackable is what a chain looks like in which a middleware before wsfw
-// replaces the response writer by one that hides the connection.
+// errNotHijackable is what a chain looks like in which a middleware before wsfw replaces the response writer by one that
+// hides the connection.
 var errNotHijackable = errors.New("a middleware before wsfw hides the connection: move wsfw before it")
 
-// takeOver takes the client's connection from the server, to be read from source, for something may have
-// come already. The server keeps the reader that it gives away for as long as its handler runs, so that
-// is left without its buffer: net/http's is 4 KiB.
+// takeOver takes the client's connection from the server, to be read from source, for something may have come already. The
+// server keeps the reader that it gives away for as long as its handler runs: that is left without its buffer of 4 KiB.
 func takeOver(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err error) {
 	conn, buffered, err := http.NewResponseController(rw).Hijack()
 	if err != nil {
@@ -310,12 +475,26 @@ func takeOver(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err erro
 	return conn, source, nil
 }
 
+// spent is a reader with nothing to read. The interpreter does not load *f() as a variable's value.
+var spent = newSpent()
+
+func newSpent() bufio.Reader {
+	r := bufio.NewReaderSize(strings.NewReader(""), 0)
+	return *r
+}
+
+// early is what a reader holds beyond what was read from it, in memory of its own.
+func early(r *bufio.Reader) []byte {
+	held, _ := r.Peek(r.Buffered())
+	return append([]byte(nil), held...)
+}
+
 // switchingTimeout is how long the client may block its 101. It may have left answers of earlier requests unread.
 const switchingTimeout = 5 * time.Second
 
 // acceptClient takes the client's connection over and tells the client of the upstream's agreement. nil is for a client
 // that cannot be told.
-func acceptClient(u *upgrade, answer http.Header) *side {
+func acceptClient(u *upgrade, answer http.Header) *peer {
 	conn, source, err := takeOver(u.rw)
 	if err != nil {
 		reportClient(u, refuseHijack, err)
@@ -334,21 +513,7 @@ func acceptClient(u *upgrade, answer http.Header) *side {
 		return nil
 	}
 	_ = conn.SetWriteDeadline(never)
-	return &side{name: clientSide, conn: conn, source: conn, reader: source}
-}
-
-// spent is a reader with nothing to read.
-var spent = newSpent()
-
-func newSpent() bufio.Reader {
-	r := bufio.NewReaderSize(strings.NewReader(""), 0)
-	return *r
-}
-
-// early is what a reader holds beyond what was read from it, in memory of its own.
-func early(r *bufio.Reader) []byte {
-	held, _ := r.Peek(r.Buffered())
-	return append([]byte(nil), held...)
+	return &peer{name: clientPeer, conn: conn, source: conn, reader: source}
 }
 
 // switchingForm is a 101 with an accept value and further header lines.
@@ -361,27 +526,19 @@ func writeSwitching(client io.Writer, key string, answer http.Header) error {
 	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
 		writeNegotiated(lines, answer)
 	}
-	if !usualConnection[strings.Join(answer["Connection"], ",")] {
-		answer = withoutNamed(answer)
-	}
-	_ = answer.WriteSubset(lines, notToClient)
+	_ = withoutNamed(answer).WriteSubset(lines, notToClient)
 	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines)
 	return err
 }
 
-// writeNegotiated writes what has been negotiated.
+// writeNegotiated writes what has been negotiated. An empty line says no more than none, and browsers take none.
 func writeNegotiated(lines *bytes.Buffer, answer http.Header) {
-	for _, value := range answer[protocolHeader] {
-		if value == "" {
-			continue // no choice, and no line that a browser takes
+	for _, name := range []string{"Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"} {
+		for _, value := range answer[http.CanonicalHeaderKey(name)] {
+			if value != "" {
+				lines.WriteString(name + ": " + value + "\r\n")
+			}
 		}
-		lines.WriteString("Sec-WebSocket-Protocol: " + value + "\r\n")
-	}
-	for _, value := range answer[extensionsHeader] {
-		if value == "" {
-			continue
-		}
-		lines.WriteString("Sec-WebSocket-Extensions: " + value + "\r\n")
 	}
 }
 
@@ -397,27 +554,27 @@ func headOf(header http.Header) []byte {
 // merged is the header of an upstream's 101 with those headers that middlewares before wsfw have set on the response and
 // the upstream has not. Cookies of both stay.
 func merged(answer, set http.Header) http.Header {
-	both := answer.Clone()
-	for name, values := range set {
-		if name == "Set-Cookie" {
-			both[name] = append(append([]string(nil), values...), answer[name]...)
-		} else if both[name] == nil && !hopByHop[name] {
-			both[name] = values
-		}
-	}
+	both := set.Clone()
+	delete(both, "Connection") // what it names is not of this answer
+	copyEndToEnd(both, answer)
 	return both
 }
 
-// hopByHop are the headers that concern one connection only (RFC 9110 section
-// 7.6.1), beside those that Connection names.
-var hopByHop = map[string]bool{
-	"Connection": true, "Upgrade": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true,
-	"Proxy-Authorization": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
-}
+var (
+	// hopByHop are the headers that concern one connection only, beside those that Connection names (RFC 9110 section
+	// 7.6.1).
+	hopByHop = map[string]bool{
+		"Connection": true, "Upgrade": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true,
+		"Proxy-Authorization": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
+	}
 
-// notToClient are the headers of an upstream's 101 that the client's does not repeat as they come: those of the
-// connection, those that writeSwitching writes itself, and the length, for a 101 has none (RFC 9110 section 8.6).
-var notToClient = union(hopByHop, map[string]bool{protocolHeader: true, extensionsHeader: true, acceptHeader: true, "Content-Length": true})
+	// notToClient are the headers of an upstream's 101 that the client's does not repeat as they come: those of the
+	// connection, those that writeSwitching writes itself, and the length, for a 101 has none (RFC 9110 section 8.6).
+	notToClient = union(hopByHop, map[string]bool{protocolHeader: true, extensionsHeader: true, acceptHeader: true, "Content-Length": true})
+
+	// usualConnection are values of Connection that name nothing which is not hop by hop anyway.
+	usualConnection = map[string]bool{"": true, "Upgrade": true, "upgrade": true, "keep-alive, Upgrade": true, "close": true, "keep-alive": true}
+)
 
 // union is a set of all that is in any of these.
 func union(sets ...map[string]bool) map[string]bool {
@@ -430,18 +587,19 @@ func union(sets ...map[string]bool) map[string]bool {
 	return all
 }
 
-// usualConnection are values of Connection that name nothing which is not hop by hop anyway.
-var usualConnection = map[string]bool{"": true, "Upgrade": true, "upgrade": true, "keep-alive, Upgrade": true, "close": true, "keep-alive": true}
-
 // withoutNamed is header without those that its Connection names as hop by hop; header itself where there are none.
 // Whoever calls it has bounded that list.
 func withoutNamed(header http.Header) http.Header {
-	connection := header["Connection"]
-	if usualConnection[strings.Join(connection, ",")] {
+	if usualConnection[strings.Join(header["Connection"], ",")] {
 		return header
 	}
+	return withoutEach(header, listItems(header["Connection"]))
+}
+
+// withoutEach is a copy of header without these.
+func withoutEach(header http.Header, names []string) http.Header {
 	rest := header.Clone()
-	for _, name := range listItems(connection) {
+	for _, name := range names {
 		rest.Del(name)
 	}
 	return rest
@@ -450,18 +608,16 @@ func withoutNamed(header http.Header) http.Header {
 // copyEndToEnd adds the end-to-end headers of src to dst. Those that dst has already are replaced, but for cookies.
 func copyEndToEnd(dst, src http.Header) {
 	for name, values := range withoutNamed(src) {
-		if hopByHop[name] {
-			continue
-		}
 		if name == "Set-Cookie" {
-			values = append(append([]string(nil), dst[name]...), values...)
+			dst[name] = append(append([]string(nil), dst[name]...), values...)
+		} else if !hopByHop[name] {
+			dst[name] = values
 		}
-		dst[name] = values
 	}
 }
 
-// pass hands an upstream's answer other than 101 to the client as it comes: status,
-// end-to-end headers, body. A body that breaks off breaks off for the client, too.
+// pass hands an upstream's answer other than 101 to the client as it comes: status, end-to-end headers, body. A body that
+// breaks off breaks off for the client, too.
 func pass(rw http.ResponseWriter, answer *http.Response) {
 	copyEndToEnd(rw.Header(), answer.Header)
 	rw.WriteHeader(answer.StatusCode)
@@ -485,8 +641,8 @@ func pass(rw http.ResponseWriter, answer *http.Response) {
 	}
 }
 
-// abort ends a client's connection in the middle of an answer. A handler's way to do
-// that would be a panic, which Traefik logs with a stack trace.
+// abort ends a client's connection in the middle of an answer. A handler's way to do that would be a panic, which Traefik
+// logs with a stack trace.
 func abort(client *http.ResponseController) {
 	if conn, _, err := client.Hijack(); err == nil {
 		_ = conn.Close()

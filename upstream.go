@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -29,74 +28,71 @@ const (
 	answerBufferBytes = 1 << 10
 )
 
-// upstream is how wsfw reaches the upstream of a forward. It is never changed after
-// parse.
+// upstream is how wsfw reaches the upstream of a forward. It is never changed after parse.
 type upstream struct {
 	endpoint       *endpoint
 	rules          []upstreamRule
 	appendPath     bool
 	passHost       bool
 	headers        http.Header
-	dialer         *net.Dialer // within connectTimeout
+	dialer         *net.Dialer // within connectTimeout,
+	divided        bool        // which is too short for it to divide
 	upgradeTimeout time.Duration
 	tls            *tlsSource
 
-	// What follows from headers: see prepare.
+	// What follows from headers: see prepare, which sets divided, too.
 	withheld    map[string]bool // the client's headers that do not go along
 	tellsSource bool            // X-Forwarded-For is not among them
 	tail        string          // the end of a request's header: Via, what is set, and an empty line
 }
 
 // prepare works out what is the same in all requests.
-func (u *upstream) prepare() {
-	set, names := http.Header{}, map[string]bool{}
-	for name, values := range u.headers {
+func (to *upstream) prepare() {
+	set := http.Header{}
+	names := map[string]bool{}
+	for name, values := range to.headers {
 		names[name] = true
 		if name != "Host" && values[0] != "" {
 			set[name] = values
 		}
 	}
-	u.withheld = union(hopByHop, ofHandshake, names)
-	u.tellsSource = !names["X-Forwarded-For"]
+	to.divided = to.dialer.Timeout > 0 && to.dialer.Timeout < undivided
+	to.withheld = union(hopByHop, ofHandshake, names)
+	to.tellsSource = !names["X-Forwarded-For"]
 	var b strings.Builder
 	b.WriteString("Via: 1.1 " + pseudonym + "\r\n")
 	_ = set.Write(&b)
-	u.tail = b.String() + "\r\n"
-	if host := u.headers.Get("Host"); host != "" {
-		u.setHost(host)
+	to.tail = b.String() + "\r\n"
+	if host := to.headers.Get("Host"); host != "" {
+		to.passHost = false
+		to.endpoint.host = host
+		for _, rule := range to.rules {
+			rule.endpoint.host = host
+		}
 	}
 }
 
-// setHost has all requests carry this Host.
-func (u *upstream) setHost(host string) {
-	u.passHost = false
-	u.endpoint.host = host
-	for _, rule := range u.rules {
-		rule.endpoint.host = host
-	}
-}
+// pseudonym is what this process calls itself in Via (RFC 9110 section 7.6.3), by which it sees that a request has been
+// here before. No other process has that name.
+var pseudonym = "wsfw-" + hex.EncodeToString(randomBytes(8))
 
-// pseudonym is what this process calls itself in Via (RFC 9110 section 7.6.3), where it sees that a request has been
-// here before.
-var pseudonym = "wsfw-" + randomName()
-
-// randomName is a name that no other process has.
-func randomName() string {
-	name := make([]byte, 8)
-	_, _ = rand.Read(name)
-	return hex.EncodeToString(name)
+// randomBytes are that many bytes that nobody can foresee.
+func randomBytes(count int) []byte {
+	b := make([]byte, count)
+	_, _ = rand.Read(b)
+	return b
 }
 
 // endpoint is a ws:// or wss:// URL, taken apart.
 type endpoint struct {
 	secure   bool
+	named    bool   // by a name, not by an address
 	host     string // for the Host header: as written, without an IPv6 zone (RFC 6874 section 4)
 	hostname string // without port and zone, for certificates
 	address  string // host:port, for the dial
 	path     string // as escaped in the URL
 	query    string
 	target   string // the request target that these make by themselves
-	asking   string // and what it begins with where a client has a query, too
 	label    string // for the log: no path, no query
 }
 
@@ -107,12 +103,12 @@ func newEndpoint(u *url.URL, secure bool) *endpoint {
 		scheme = "wss"
 	}
 	dialed := asciiHost(u.Hostname())
-	named, _, zoned := strings.Cut(dialed, "%")
+	hostname, _, zoned := strings.Cut(dialed, "%")
 	host := u.Host
 	if zoned || dialed != u.Hostname() {
-		host = named
-		if strings.Contains(named, ":") {
-			host = "[" + named + "]"
+		host = hostname
+		if strings.Contains(hostname, ":") {
+			host = "[" + hostname + "]"
 		}
 		if port := u.Port(); port != "" {
 			host += ":" + port
@@ -120,15 +116,15 @@ func newEndpoint(u *url.URL, secure bool) *endpoint {
 	}
 	e := &endpoint{
 		secure:   secure,
+		named:    net.ParseIP(dialed) == nil,
 		host:     host,
-		hostname: named,
+		hostname: hostname,
 		address:  net.JoinHostPort(dialed, portOf(&url.URL{Scheme: scheme, Host: u.Host})),
 		path:     u.EscapedPath(),
 		query:    u.RawQuery,
 		label:    scheme + "://" + u.Host,
 	}
 	e.target = targetOf(e, "", "")
-	e.asking = strings.TrimSuffix(targetOf(e, "", "?"), "?")
 	return e
 }
 
@@ -166,31 +162,24 @@ func (r *upstreamRule) matches(req *http.Request, query url.Values) bool {
 }
 
 // choose is the endpoint for a request: the first rule's that matches.
-func choose(u *upstream, req *http.Request) *endpoint {
+func choose(to *upstream, req *http.Request) *endpoint {
 	query := req.URL.Query()
-	for i := range u.rules {
-		if u.rules[i].matches(req, query) {
-			return u.rules[i].endpoint
+	for i := range to.rules {
+		if to.rules[i].matches(req, query) {
+			return to.rules[i].endpoint
 		}
 	}
-	return u.endpoint
+	return to.endpoint
 }
 
 // targetFor is the request target at e for what the client asked for; empty where there must be no such request.
 func targetFor(u *upgrade, to *upstream, e *endpoint) string {
-	query := u.req.URL.RawQuery
-	if !to.appendPath {
-		if query == "" {
-			return e.target
-		}
-		if strings.ContainsAny(query, unprintable) {
-			return ""
-		}
-		return e.asking + query
+	rest := ""
+	if to.appendPath {
+		rest, _ = below(u.middleware.settings.path, u.path)
 	}
-	rest, _ := below(u.middleware.settings.path, u.path)
-	target := targetOf(e, rest, query)
-	if rest != "" && rest[0] != '/' || climbs(rest) || strings.ContainsAny(target, unprintable) {
+	target := targetOf(e, rest, u.req.URL.RawQuery)
+	if rest != "" && (rest[0] != '/' || climbs(rest)) || strings.ContainsAny(target, unprintable) {
 		return ""
 	}
 	return target
@@ -198,16 +187,15 @@ func targetFor(u *upgrade, to *upstream, e *endpoint) string {
 
 // targetOf is the endpoint's target with a path appended, and a query: its own comes first.
 func targetOf(e *endpoint, below, query string) string {
-	path := e.path
-	if strings.HasSuffix(path, "/") && strings.HasPrefix(below, "/") {
-		below = below[1:]
+	path := e.path + below
+	if strings.HasSuffix(e.path, "/") && strings.HasPrefix(below, "/") {
+		path = e.path + below[1:]
 	}
-	path += below
 	if path == "" {
 		path = "/"
 	}
 	if e.query != "" && query != "" {
-		return path + "?" + e.query + "&" + query
+		query = "&" + query
 	}
 	if e.query+query != "" {
 		return path + "?" + e.query + query
@@ -215,20 +203,51 @@ func targetOf(e *endpoint, below, query string) string {
 	return path
 }
 
+// climbing is a dot segment of a path without escapes, also with parameters, or with what some servers cut off.
+var climbing = regexp.MustCompile(`(?:^|[/\\])\.\.?(?:[; \x00][^/\\]*)?(?:[/\\]|$)`)
+
+// unescape takes one level of those escapes away that matter to climbing, whatever else there is that is none.
+var unescape = strings.NewReplacer("%25", "%", "%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%5c", `\`, "%5C", `\`,
+	"%3b", ";", "%3B", ";", "%20", " ", "%00", "\x00")
+
+// maxEscapes is how often an escape may be escaped again until nobody is expected to read it any more.
+const maxEscapes = 4
+
+// climbs reports whether a path is badly escaped, or has a dot segment by which it would leave the path that it is appended
+// to, in any spelling that an upstream might read so: escaped, once or again, with parameters, or between backslashes.
+func climbs(path string) bool {
+	_, err := url.PathUnescape(path)
+	if err != nil {
+		return true
+	}
+	for i := 0; i < maxEscapes; i++ {
+		if climbing.MatchString(path) {
+			return true
+		}
+		plainer := unescape.Replace(path)
+		if plainer == path {
+			return false
+		}
+		path = plainer
+	}
+	return true
+}
+
+// unprintable are the bytes that would break a request line in two. net/http lets none of them
+// in, but a middleware before wsfw may have rewritten the path.
+const unprintable = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \x7f"
+
 // ofHandshake are the headers of a client's request that are its handshake's own.
 var ofHandshake = map[string]bool{
 	keyHeader: true, versionHeader: true, protocolHeader: true, extensionsHeader: true, "Content-Length": true, "Host": true,
 }
 
-// requestForm begins the opening handshake's request: its target, Host, key, offer and source. Further header lines
-// follow, and the upstream's tail.
-const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s"
-
 // forward asks the upstream for what the client has asked for, and joins the two once it has agreed. Otherwise it answers
 // the client.
 func forward(u *upgrade) {
 	req, to := u.req, u.middleware.settings.upstream
-	if leadsBack(req.Header["Via"]) {
+	via := req.Header["Via"]
+	if via != nil && leadsBack(via) {
 		refuse(u, refuseLoop)
 		return
 	}
@@ -237,7 +256,10 @@ func forward(u *upgrade) {
 		e = choose(to, req)
 	}
 	u.upstream = e.label
-	target := targetFor(u, to, e)
+	target := e.target
+	if to.appendPath || req.URL.RawQuery != "" {
+		target = targetFor(u, to, e)
+	}
 	if target == "" {
 		refuse(u, refusePath)
 		return
@@ -248,49 +270,73 @@ func forward(u *upgrade) {
 		return
 	}
 	u.dialed = conn
-	key, limited := newKey(), &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
+	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
 	//nolint:bodyclose // the body is read from the connection, which is closed
 	answer, source, err := exchange(u, to, opening(u, to, e, target, key), limited)
-	if err != nil {
-		failUpstream(u, err)
-		return
-	}
-	if answer.StatusCode != http.StatusSwitchingProtocols {
+	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
 		passAnswer(u, answer, limited)
 		return
 	}
-	err = verify(u, answer.Header, acceptFor(key))
+	if err == nil {
+		err = verify(u, answer.Header, acceptFor(key))
+	}
 	if err != nil {
 		failUpstream(u, err)
 		return
 	}
 	near := acceptClient(u, answer.Header)
 	if near != nil {
-		startSession(u, near, &side{name: upstreamSide, conn: conn, source: conn, reader: source})
+		startSession(u, near, &peer{name: upstreamPeer, conn: conn, source: conn, reader: source})
 	}
 }
 
 // leadsBack reports whether a request has been here before: the endpoint leads back to this gateway.
 func leadsBack(via []string) bool {
-	return via != nil && strings.Contains(strings.Join(via, ","), pseudonym)
+	return strings.Contains(strings.Join(via, ","), pseudonym)
 }
 
-// newKey is a key of ours (RFC 6455 section 4.1, item 7).
-func newKey() string {
-	nonce := make([]byte, 16)
-	_, _ = rand.Read(nonce)
-	return base64.StdEncoding.EncodeToString(nonce)
+// failUpstream answers a client whose upstream could not be reached, and logs the cause, unless the client has gone and
+// made it fail.
+func failUpstream(u *upgrade, cause error) {
+	r := refuseGateway
+	if u.req.Context().Err() != nil {
+		r = refuseGone
+	} else if isTimeout(cause) {
+		r = refuseTimeout
+	}
+	if r != refuseGone {
+		reportUpstream(u, r, cause)
+	}
+	answerRefusal(u.rw, u.req, r)
 }
+
+// passAnswer hands an upstream's answer other than 101 to the client, while that waits for it. The answer has been read
+// through limited, and its body is longer.
+func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
+	to := u.middleware.settings.upstream
+	if answer.StatusCode == http.StatusForbidden && !to.passHost && to.headers["Host"] == nil && u.req.Header["Origin"] != nil {
+		hintHost(u)
+	}
+	limited.N = unlimited
+	release := onDone(u.req.Context(), u.dialed)
+	defer release()
+	pass(u.rw, answer)
+}
+
+// requestForm begins the opening handshake's request: its target, Host, key, offer and source. Further header lines
+// follow, and the upstream's tail.
+const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s"
 
 // opening is the opening handshake's request for target at e.
 func opening(u *upgrade, to *upstream, e *endpoint, target, key string) *bytes.Buffer {
 	req := u.req
-	header, source, host := req.Header, "", e.host
+	header, source, host := withoutNamed(req.Header), "", e.host
 	if to.passHost {
 		host = req.Host
 	}
-	if header["X-Forwarded-For"] != nil || header.Get("X-Forwarded-Proto") == "" || header.Get("X-Forwarded-Host") == "" || !usualConnection[strings.Join(header["Connection"], ",")] {
-		header = completed(req, u.ip)
+	if header["X-Forwarded-For"] != nil || header.Get("X-Forwarded-Proto") == "" || header.Get("X-Forwarded-Host") == "" {
+		header = completed(header, req, u.ip)
 	} else if to.tellsSource && u.ip != "" {
 		source = "X-Forwarded-For: " + u.ip + "\r\n"
 	}
@@ -301,10 +347,10 @@ func opening(u *upgrade, to *upstream, e *endpoint, target, key string) *bytes.B
 	return request
 }
 
-// completed is a copy of a request's header that says where it comes from, too, and has nothing that Connection names: so
-// a client can take back what it says of itself, but nothing that is said of it, which is added afterwards.
-func completed(req *http.Request, ip string) http.Header {
-	header := withoutNamed(req.Header).Clone()
+// completed is a copy of header, what goes on of a request's, that says where the request comes from, too. What its
+// Connection names is gone before: a client can take back what it says of itself, but nothing that is said of it.
+func completed(header http.Header, req *http.Request, ip string) http.Header {
+	header = header.Clone()
 	if ip != "" {
 		header["X-Forwarded-For"] = []string{strings.Join(append(header["X-Forwarded-For"], ip), ", ")}
 	}
@@ -326,22 +372,22 @@ func dial(ctx context.Context, to *upstream, e *endpoint) (net.Conn, error) {
 	if e.secure {
 		return dialSecure(ctx, to, e)
 	}
-	return dialTCP(ctx, to.dialer, e.address)
+	if to.divided && e.named {
+		return dialEach(ctx, to.dialer.Timeout, e.address)
+	}
+	return to.dialer.DialContext(ctx, "tcp", e.address)
 }
 
 // undivided is the shortest connectTimeout that net.Dialer divides between two addresses of a name, for it gives each 2 s.
 const undivided = 4 * time.Second
 
-// dialTCP dials an address. Where the timeout is too short for net.Dialer to divide it among the addresses of a name, this
-// does: a first address that is dead must not use up the time of the others.
-func dialTCP(ctx context.Context, dialer *net.Dialer, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || dialer.Timeout <= 0 || dialer.Timeout >= undivided || net.ParseIP(host) != nil {
-		return dialer.DialContext(ctx, "tcp", address)
-	}
-	bounded, cancel := context.WithTimeout(ctx, dialer.Timeout)
+// dialEach dials the addresses of a name, and divides a short timeout between them: a first address that is dead must not
+// use up the time of the others.
+func dialEach(ctx context.Context, timeout time.Duration, address string) (net.Conn, error) {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	deadline := time.Now().Add(dialer.Timeout)
+	deadline := time.Now().Add(timeout)
+	host, port, _ := net.SplitHostPort(address)
 	addresses, failed := net.DefaultResolver.LookupHost(bounded, host)
 	for i, ip := range addresses {
 		share := &net.Dialer{Timeout: time.Until(deadline) / time.Duration(len(addresses)-i)}
@@ -352,6 +398,35 @@ func dialTCP(ctx context.Context, dialer *net.Dialer, address string) (net.Conn,
 		failed = err
 	}
 	return nil, failed
+}
+
+// dialSecure is dial where that includes TLS.
+func dialSecure(ctx context.Context, to *upstream, e *endpoint) (net.Conn, error) {
+	if to.dialer.Timeout > 0 {
+		bounded, cancel := context.WithTimeout(ctx, to.dialer.Timeout)
+		defer cancel()
+		ctx = bounded
+	}
+	plain := *e
+	plain.secure = false
+	conn, err := dial(ctx, to, &plain)
+	if err != nil {
+		return nil, err
+	}
+	secured := tls.Client(conn, to.tls.config(e.hostname))
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secured, nil
+}
+
+// onDone closes conn when ctx ends, until the function that it returns is called.
+func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
+	return context.AfterFunc(ctx, func() {
+		defer swallow()
+		_ = conn.Close()
+	})
 }
 
 // exchange sends the upstream a request, and reads its answer through limited: within upgradeTimeout, and for as long as the
@@ -374,33 +449,6 @@ func exchange(u *upgrade, to *upstream, request *bytes.Buffer, limited *io.Limit
 	release()
 	_ = conn.SetDeadline(never)
 	return answer, source, err
-}
-
-// dialSecure connects to e: DNS, TCP and TLS, within connectTimeout and while ctx lives.
-func dialSecure(ctx context.Context, to *upstream, e *endpoint) (net.Conn, error) {
-	if to.dialer.Timeout > 0 {
-		bounded, cancel := context.WithTimeout(ctx, to.dialer.Timeout)
-		defer cancel()
-		ctx = bounded
-	}
-	conn, err := dialTCP(ctx, to.dialer, e.address)
-	if err != nil {
-		return nil, err
-	}
-	secured := tls.Client(conn, to.tls.config(e.hostname))
-	if err := secured.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return secured, nil
-}
-
-// onDone closes conn when ctx ends, until the function that it returns is called.
-func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
-	return context.AfterFunc(ctx, func() {
-		defer func() { _ = recover() }()
-		_ = conn.Close()
-	})
 }
 
 // anyGet is the request that answers are read for, of which only the method counts.
@@ -454,10 +502,7 @@ func restoreConnection(answer *http.Response, head *bytes.Buffer) {
 	text := textproto.NewReader(bufio.NewReader(bytes.NewReader(head.Bytes())))
 	status := strconv.Itoa(answer.StatusCode)
 	for {
-		line, err := text.ReadLine()
-		if err != nil {
-			return
-		}
+		line, _ := text.ReadLine()
 		header, err := text.ReadMIMEHeader()
 		if err != nil {
 			return
@@ -471,8 +516,8 @@ func restoreConnection(answer *http.Response, head *bytes.Buffer) {
 
 var errNotHTTP = errors.New("the answer is not HTTP")
 
-// withoutQuotes is the error of a reader of HTTP without what it quotes: an upstream
-// may send back what a client sent it in confidence, and errors go to the log.
+// withoutQuotes is the error of a reader of HTTP without what it quotes: an upstream may send back what a client sent it in
+// confidence, and errors go to the log.
 func withoutQuotes(err error) error {
 	var failure net.Error
 	if errors.As(err, &failure) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -491,40 +536,36 @@ func verify(u *upgrade, answer http.Header, accept string) error {
 		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	}
 	u.rules = u.middleware.settings.rules
-	if answer[protocolHeader] == nil && answer[extensionsHeader] == nil {
-		return nil
+	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
+		return verifyChoice(u, answer)
 	}
-	return noteChoice(u, answer)
+	return nil
 }
 
-// noteChoice notes what an upstream has chosen, unless that is untrue.
-func noteChoice(u *upgrade, answer http.Header) error {
-	if isLong(strings.Join(answer[protocolHeader], ",")) || isLong(strings.Join(answer[extensionsHeader], ",")) {
+// verifyChoice is what an upstream has chosen that was not in the offer, or nil. What it has chosen is noted then.
+func verifyChoice(u *upgrade, answer http.Header) error {
+	protocol, extension := strings.Join(answer[protocolHeader], ","), strings.Join(answer[extensionsHeader], ",")
+	if isLong(protocol) || isLong(extension) {
 		return errors.New("a list of the answer has more than 100 items")
 	}
-	set := u.middleware.settings
-	if answer[protocolHeader] == nil && compression[strings.Join(u.offer.extensions, ",")] != nil && strings.Join(answer[extensionsHeader], ",") == deflate {
-		u.rules = set.deflated
+	set, offered := u.middleware.settings, u.offer
+	if protocol == "" && extension == deflate && compression[strings.Join(offered.extensions, ",")] != nil {
+		u.rules = set.deflated // which is usual
 		return nil
 	}
-	if u.rules != lax {
-		u.rules = grammarOf(answer, set.checkText)
-	}
-	u.subprotocol = answer.Get(protocolHeader)
-	return verifyChoice(answer, u.offer)
-}
-
-// verifyChoice is what an upstream has agreed to that was not in the offer, or nil.
-func verifyChoice(answer http.Header, o *offer) error {
-	protocols := listItems(answer[protocolHeader])
-	if len(protocols) > 1 || len(protocols) == 1 && !contains(o.protocols, protocols[0]) {
+	protocols, extensions := listItems(answer[protocolHeader]), extensionNames(listItems(answer[extensionsHeader]))
+	if len(protocols) > 1 || len(protocols) == 1 && !contains(offered.protocols, protocols[0]) {
 		return errors.New("the subprotocol was not offered")
 	}
-	offered := extensionNames(o.extensions)
-	for _, name := range extensionNames(listItems(answer[extensionsHeader])) {
-		if !contains(offered, name) {
+	names := extensionNames(offered.extensions)
+	for _, name := range extensions {
+		if !contains(names, name) {
 			return errors.New("the extension was not offered")
 		}
+	}
+	u.subprotocol = loggedSubprotocol(strings.Join(protocols, ""), set.protocols)
+	if u.rules != lax {
+		u.rules = grammarOf(extensions, set.checkText)
 	}
 	return nil
 }
@@ -539,18 +580,17 @@ func extensionNames(extensions []string) []string {
 	return names
 }
 
-// grammarOf is the grammar that negotiated extensions give frames. Where text is to be checked,
-// that of an extension which wsfw does not know is exempt, as compressed text is.
-func grammarOf(answer http.Header, checkText bool) *grammar {
-	names := extensionNames(listItems(answer[extensionsHeader]))
-	if len(names) == 0 && checkText {
+// grammarOf is the grammar that negotiated extensions give frames. Where text is to be checked, that of an extension which
+// wsfw does not know is exempt, as compressed text is.
+func grammarOf(extensions []string, checkText bool) *frameRules {
+	if len(extensions) > 1 || len(extensions) == 1 && extensions[0] != deflate {
+		return extended
+	}
+	if len(extensions) == 0 && checkText {
 		return plainText
 	}
-	if len(names) == 0 {
+	if len(extensions) == 0 {
 		return plain
-	}
-	if len(names) > 1 || names[0] != deflate {
-		return extended
 	}
 	if checkText {
 		return compressedText
@@ -560,9 +600,6 @@ func grammarOf(answer http.Header, checkText bool) *grammar {
 
 // isTimeout reports whether a dial or an exchange failed on time.
 func isTimeout(err error) bool {
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
 	var failure net.Error
 	return errors.As(err, &failure) && failure.Timeout()
 }

@@ -178,7 +178,7 @@ func TestVerify(t *testing.T) {
 		set         *settings
 		offered     http.Header
 		agreed      http.Header
-		rules       *grammar
+		rules       *frameRules
 		subprotocol string
 		fails       bool
 	}{

@@ -1,17 +1,23 @@
-// Package wsfw is a Traefik middleware plugin that checks WebSocket upgrades,
-// forwards sessions to an upstream, and looks after them until they end.
+// Package wsfw is a Traefik middleware plugin that checks WebSocket upgrades, forwards sessions to an upstream, and looks
+// after them until they end. The life of a request:
 //
-// Traefik does not compile it but interprets it with Yaegi; docs/interpreter.md has what that forbids.
+//	ServeHTTP ─ not ours ──────────────► next.ServeHTTP
+//	    └ admit: check, countConn ─ no ► refuse, one log line
+//	        └ forward │ between ─ failed ► 502 / 504 / the answer as it came
+//	            └ acceptClient (the 101)
+//	                └ session: client → upstream   (this goroutine)
+//	                           upstream → client   (one more)
+//	                └ both have ended: leave, giveBack
+//
+// Traefik does not compile the plugin but interprets it with Yaegi; docs/interpreter.md has what that forbids.
 package wsfw
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -67,13 +73,8 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		return
 	}
 	// From here, for a goroutine keeps the frame that it is started in.
-	if s.tunnel {
-		go pipe(s, s.toClient)
-		pipe(s, s.toUpstream)
-	} else {
-		go pump(s, s.toClient)
-		pump(s, s.toUpstream)
-	}
+	go pump(s, s.toClient)
+	pump(s, s.toUpstream)
 	<-s.ended
 	leave(u)
 	if u.takeover != nil {
@@ -97,11 +98,10 @@ type upgrade struct {
 	path        string // as sent, without the query
 	key         string // the client's
 	offer       *offer // and what it offers, as far as that stands
-	around      *roster
-	places      *places // where the session counts; nil until it does,
-	guest       string  // and whose it is there
-	upstream    string  // scheme, host and port
-	rules       *grammar
+	server      *server
+	clientKey   string // by which its session counts; empty until it does
+	upstream    string // scheme, host and port
+	rules       *frameRules
 	subprotocol string
 
 	// The connections of a session that may yet come to nothing.
@@ -117,24 +117,16 @@ type upgrade struct {
 func admit(u *upgrade) {
 	set, req := u.middleware.settings, u.req
 	u.started = time.Now()
-	u.path = req.URL.EscapedPath()
-	if req.URL.RawPath != "" {
-		u.path = sentPath(req.URL)
-	}
+	u.path = sentPath(req.URL)
 	u.ip, _, _ = net.SplitHostPort(req.RemoteAddr)
-	u.around = rosterOf(req.Context())
+	u.server = serverOf(req.Context())
 	refused := check(u, set)
-	if refused == nil && u.around.shutdown.Err() != nil {
-		refused = refuseRestart
-	}
 	if refused == nil {
-		refused = takePlace(u, set.limits)
+		refused = countConn(u, set.limits)
 	}
 	if refused != nil {
 		refuse(u, refused)
-		return
-	}
-	if set.forward {
+	} else if set.forward {
 		forward(u)
 	} else if set.inline {
 		between(u, u.rw, req)
@@ -144,13 +136,13 @@ func admit(u *upgrade) {
 }
 
 // startSession has the session of two sides begin.
-func startSession(u *upgrade, client, upstream *side) {
+func startSession(u *upgrade, client, upstream *peer) {
 	m := u.middleware
 	u.session = newSession(client, upstream, u.rules, m.settings, m.report)
 	if m.settings.logOpening {
 		logOpening(u)
 	}
-	begin(u.session, u.around)
+	begin(u.session, u.server)
 }
 
 // depart ends an upgrade that has come to no session.
@@ -176,66 +168,7 @@ func leave(u *upgrade) {
 	}
 }
 
-// logOpening logs a session that begins.
-func logOpening(u *upgrade) {
-	logLine(&openingLine{
-		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session opened", Name: u.middleware.name,
-		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: printable(u.path), Subprotocol: loggedSubprotocol(u),
-	})
-}
-
-// logSession logs a session that has ended.
-func logSession(u *upgrade) {
-	s, now, path, subprotocol := u.session, time.Now(), u.path, u.subprotocol
-	up, down := s.toUpstream, s.toClient
-	pulse := s.unpinged
-	if s.pinged {
-		pulse = pulsesOf(s)
-	}
-	if len(path) > maxText {
-		path = printable(path)
-	}
-	if subprotocol != "" {
-		subprotocol = loggedSubprotocol(u)
-	}
-	logLine(&sessionLine{
-		Time:         now.UTC().Format(timeLayout),
-		Level:        "info",
-		Plugin:       "wsfw",
-		Message:      "websocket session",
-		Name:         u.middleware.name,
-		Client:       u.req.RemoteAddr,
-		Upstream:     u.upstream,
-		Path:         path,
-		Subprotocol:  subprotocol,
-		Duration:     now.Sub(u.started).Round(time.Millisecond).Seconds(),
-		FromClient:   traffic{Frames: up.track.frames, Messages: up.track.messages, Bytes: up.bytes},
-		FromUpstream: traffic{Frames: down.track.frames, Messages: down.track.messages, Bytes: down.bytes},
-		Heartbeat:    pulse,
-		EndedBy:      s.outcome.endedBy,
-		Code:         s.outcome.code,
-		Reason:       s.outcome.reason, // of at most 123 bytes
-	})
-}
-
-// maxSubprotocol is the longest name of a subprotocol that is logged where protocols does not have it, in bytes.
-const maxSubprotocol = 64
-
-// loggedSubprotocol is the session's subprotocol as the log has it. Browsers can send a token only as one, and servers
-// choose that: so a name that may be one is withheld, unless protocols has it.
-func loggedSubprotocol(u *upgrade) string {
-	name := u.subprotocol
-	if name == "" || contains(u.middleware.settings.protocols, name) {
-		return name
-	}
-	if len(name) > maxSubprotocol || strings.Contains(name, ".") {
-		return "(withheld)"
-	}
-	return name
-}
-
-// refuse answers a client with a refusal, and logs that. A function, for a method takes up a value of the functions that
-// call it.
+// refuse answers a client with a refusal, and logs that.
 func refuse(u *upgrade, r *refusal) {
 	answerRefusal(u.rw, u.req, r)
 	if r != refuseGone {
@@ -243,39 +176,27 @@ func refuse(u *upgrade, r *refusal) {
 	}
 }
 
-// eventOf is a line about an upgrade that is answered with a status, for a reason.
-func eventOf(u *upgrade, status int, reason, level, message string) *eventLine {
-	return &eventLine{
-		Level: level, Message: message, Name: u.middleware.name,
-		Client: u.req.RemoteAddr, Path: u.path, Status: status, Reason: reason,
+// giveBack, deferred, undoes what is left of an upgrade, whatever has happened: its session counts no more, and what it has
+// left open is closed.
+func giveBack(u *upgrade) {
+	if u.clientKey != "" {
+		uncountConn(u.middleware.name, u.clientKey)
+	}
+	s := u.session
+	if s == nil {
+		hangUp(u)
+	} else if s.arrived.Load() < directionCount {
+		abandonSession(s)
+	} else if s.waits {
+		closePeer(s.client)
 	}
 }
 
-// passAnswer hands an upstream's answer other than 101 to the client, while that waits for it. The answer has been read
-// through limited, and its body is longer.
-func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
-	to := u.middleware.settings.upstream
-	if answer.StatusCode == http.StatusForbidden && !to.passHost && to.headers["Host"] == nil && u.req.Header["Origin"] != nil {
-		hintHost(u)
-	}
-	limited.N = unlimited
-	release := onDone(u.req.Context(), u.dialed)
-	defer release()
-	pass(u.rw, answer)
-}
-
-// hintHost tells why an upstream may have refused a browser.
-func hintHost(u *upgrade) {
-	line := eventOf(u, http.StatusForbidden, "upstream_forbids", "warn", "upstream "+u.upstream+" answered 403")
-	line.Hint = "many servers compare Origin with Host: try passHostHeader: true"
-	logEvent(line)
-}
-
-// reportClient logs why a client's connection could not be had, or not be written to.
-func reportClient(u *upgrade, r *refusal, cause error) {
-	line := eventOf(u, r.status, r.reason, "error", "client connection not taken over")
-	line.Error = cause.Error()
-	logEvent(line)
+// abandonSession ends a session whose directions have not both run, for something has panicked before.
+func abandonSession(s *session) {
+	defer swallow()
+	cut(s)
+	end(s)
 }
 
 // hangUp closes what connections an upgrade has without a session.
@@ -294,30 +215,4 @@ func hangUpOn(conn net.Conn) {
 	if conn != nil {
 		_ = conn.Close()
 	}
-}
-
-// failUpstream answers a client whose upstream could not be reached, and logs the cause, unless the client has gone and
-// made it fail.
-func failUpstream(u *upgrade, cause error) {
-	if u.req.Context().Err() != nil {
-		answerRefusal(u.rw, u.req, refuseGone)
-		return
-	}
-	r := refuseGateway
-	if isTimeout(cause) {
-		r = refuseTimeout
-	}
-	reportUpstream(u, r, cause)
-	answerRefusal(u.rw, u.req, r)
-}
-
-// reportUpstream logs why there is no session with the upstream.
-func reportUpstream(u *upgrade, r *refusal, cause error) {
-	name := u.upstream
-	if name == "" {
-		name = "of an unknown address" // the service has not told which
-	}
-	line := eventOf(u, r.status, r.reason, "error", "upstream "+name+" failed")
-	line.Error = cause.Error()
-	logEvent(line)
 }

@@ -21,7 +21,7 @@ const (
 	sampleAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-// upgradeTo spells an upgrade request for target.
+// upgradeTo checksText an upgrade request for target.
 func upgradeTo(target string, headers ...string) string {
 	lines := append([]string{
 		"GET " + target + " HTTP/1.1", "Host: example.com", "Upgrade: websocket", "Connection: Upgrade",
@@ -131,13 +131,13 @@ func TestForward(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &r); err != nil {
 		t.Fatalf("%v in %q", err, line)
 	}
-	if r.Name != "test@file" || r.Path != "/chat" || r.EndedBy != clientSide || r.Code != 4001 || r.Reason != "bye" {
+	if r.Name != "test@file" || r.Path != "/chat" || r.EndedBy != clientPeer || r.Code != 4001 || r.Reason != "bye" {
 		t.Errorf("record %+v", r)
 	}
-	if want := (traffic{Frames: 2, Messages: 1, Bytes: 22}); r.FromClient != want {
+	if want := (traffic{Frames: 2, Messages: 1, Bytes: 22}); *r.FromClient != want {
 		t.Errorf("from the client %+v, want %+v", r.FromClient, want)
 	}
-	if want := (traffic{Frames: 3, Messages: 2, Bytes: 21}); r.FromUpstream != want {
+	if want := (traffic{Frames: 3, Messages: 2, Bytes: 21}); *r.FromUpstream != want {
 		t.Errorf("from the upstream %+v, want %+v", r.FromUpstream, want)
 	}
 	if strings.Contains(line, "secret") {

@@ -2,7 +2,6 @@ package wsfw
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -17,10 +16,10 @@ var texts = []string{
 	"\xf5\x80\x80\x80", "\xff", "good\xffbad", strings.Repeat("x", 5000) + "\xed\xbf\xbf",
 }
 
-// newTextTrack is a track that checks text.
-func newTextTrack(masked bool) *track {
-	t := newTrack(plainText, masked)
-	t.bound(&limits{})
+// newTextParser is a parser that checks text.
+func newTextParser(masked bool) *parser {
+	t := newParser(plainText, masked)
+	bound(t, &limits{})
 	return t
 }
 
@@ -29,10 +28,10 @@ func TestTextIsCheckedInAnyPieces(t *testing.T) {
 		for _, mask := range []bool{false, true} {
 			whole := frame(0x81, []byte(text), mask)
 			for _, step := range []int{1, 2, 3, 7, 1000, len(whole)} {
-				track := newTextTrack(mask)
-				walkPieces(track, whole, func() int { return step })
-				if got := track.fault == nil; got != utf8.ValidString(text) || track.fault != nil && track.fault != errText {
-					t.Errorf("%.20q in pieces of %d, masked %v: fault %v", text, step, mask, track.fault)
+				parser := newTextParser(mask)
+				parsePieces(parser, whole, func() int { return step })
+				if got := parser.fault == nil; got != utf8.ValidString(text) || parser.fault != nil && parser.fault != errText {
+					t.Errorf("%.20q in pieces of %d, masked %v: fault %v", text, step, mask, parser.fault)
 				}
 			}
 		}
@@ -47,10 +46,10 @@ func TestTextIsCheckedOverFragments(t *testing.T) {
 		}
 		for cut := 0; cut <= len(text); cut++ {
 			stream := join(frame(0x01, []byte(text[:cut]), true), ping, frame(0x00, nil, true), frame(0x80, []byte(text[cut:]), true))
-			track := newTextTrack(true)
-			walk(track, stream)
-			if got := track.fault == nil; got != utf8.ValidString(text) {
-				t.Errorf("%q cut at %d: fault %v", text, cut, track.fault)
+			parser := newTextParser(true)
+			parseChunk(parser, stream)
+			if got := parser.fault == nil; got != utf8.ValidString(text) {
+				t.Errorf("%q cut at %d: fault %v", text, cut, parser.fault)
 			}
 		}
 	}
@@ -59,9 +58,9 @@ func TestTextIsCheckedOverFragments(t *testing.T) {
 // TestTextIsCheckedEarly wants a fragment judged that cannot follow on the one before.
 func TestTextIsCheckedEarly(t *testing.T) {
 	for _, next := range []string{"a", "é", "\x82a", "\x82\xac\xff"} {
-		first, track := frame(0x01, []byte("\xe2"), true), newTextTrack(true)
-		if pass := walk(track, join(first, frame(0x00, []byte(next), true))); pass != len(first) || track.fault != errText {
-			t.Errorf("%q: %d bytes may go on, fault %v", next, pass, track.fault)
+		first, parser := frame(0x01, []byte("\xe2"), true), newTextParser(true)
+		if pass := parseChunk(parser, join(first, frame(0x00, []byte(next), true))); pass != len(first) || parser.fault != errText {
+			t.Errorf("%q: %d bytes may go on, fault %v", next, pass, parser.fault)
 		}
 	}
 }
@@ -70,7 +69,7 @@ func TestTextExempt(t *testing.T) {
 	bad := []byte("\xff")
 	cases := []struct {
 		name   string
-		rules  *grammar
+		rules  *frameRules
 		stream []byte
 	}{
 		{"binary", plainText, frame(0x82, bad, true)},
@@ -81,10 +80,10 @@ func TestTextExempt(t *testing.T) {
 		{"frames only", plain, frame(0x81, bad, true)},
 	}
 	for _, c := range cases {
-		track := newTrack(c.rules, true)
-		track.bound(&limits{})
-		if pass := walk(track, c.stream); pass != len(c.stream) || track.fault != nil {
-			t.Errorf("%s: %d of %d bytes may go on, fault %v", c.name, pass, len(c.stream), track.fault)
+		parser := newParser(c.rules, true)
+		bound(parser, &limits{})
+		if pass := parseChunk(parser, c.stream); pass != len(c.stream) || parser.fault != nil {
+			t.Errorf("%s: %d of %d bytes may go on, fault %v", c.name, pass, len(c.stream), parser.fault)
 		}
 	}
 }
@@ -93,16 +92,16 @@ func TestTextExempt(t *testing.T) {
 // began earlier known to be half passed.
 func TestTextFaultLeavesNothing(t *testing.T) {
 	good, bad := frame(0x81, []byte("good"), true), frame(0x81, []byte("bad\xff"), true)
-	track := newTextTrack(true)
-	if pass := walk(track, join(good, bad)); pass != len(good) || track.left != 0 || track.messages != 1 {
-		t.Errorf("%d bytes may go on, %d are to come, %d messages; want %d, 0, 1", pass, track.left, track.messages, len(good))
+	parser := newTextParser(true)
+	if pass := parseChunk(parser, join(good, bad)); pass != len(good) || parser.left != 0 || parser.messages != 1 {
+		t.Errorf("%d bytes may go on, %d are to come, %d messages; want %d, 0, 1", pass, parser.left, parser.messages, len(good))
 	}
-	track = newTextTrack(true)
-	if pass := walk(track, bad[:8]); pass != 8 {
+	parser = newTextParser(true)
+	if pass := parseChunk(parser, bad[:8]); pass != 8 {
 		t.Fatalf("%d of 8 bytes may go on", pass)
 	}
-	if pass := walk(track, bad[8:]); pass != 0 || track.left != 2 || track.fault != errText {
-		t.Errorf("%d bytes may go on, %d are to come, fault %v; want 0, 2, %v", pass, track.left, track.fault, errText)
+	if pass := parseChunk(parser, bad[8:]); pass != 0 || parser.left != 2 || parser.fault != errText {
+		t.Errorf("%d bytes may go on, %d are to come, fault %v; want 0, 2, %v", pass, parser.left, parser.fault, errText)
 	}
 }
 
@@ -162,19 +161,19 @@ func (c *chunks) Write(p []byte) (int, error) {
 	return c.script.Write(p)
 }
 
-// textFlow is a direction under rules that gets these chunks and has their text checked.
-func textFlow(rules *grammar, mask bool, l *limits, in ...[]byte) (*flow, *chunks) {
+// textDirection is a direction under rules that gets these chunks and has their text checked.
+func textDirection(rules *frameRules, mask bool, l *limits, in ...[]byte) (*direction, *chunks) {
 	conn := &chunks{script: newScript(nil, 0, false), pieces: in}
-	f := newFlow(newSide(clientSide, conn), newSide(upstreamSide, conn), rules, mask)
-	f.track.bound(l)
-	meter(f.track, l)
-	equip(f)
+	f := newDirection(newPeer(clientPeer, conn), newPeer(upstreamPeer, conn), rules, mask)
+	bound(f.parser, l)
+	meter(f.parser, l)
+	takeSmall(f)
 	return f, conn
 }
 
-// TestPassTexts has chunks of two messages or more before one, and wants those passed on at once
-// that are nothing but whole messages in order, and all others left as they are.
-func TestPassTexts(t *testing.T) {
+// TestSkipMessages has messages before a chunk, and wants it skipped where it is nothing but whole messages in order, and
+// left where it is not.
+func TestSkipMessages(t *testing.T) {
 	const limit = 1000
 	bad, long := []byte("bad\xff"), strings.Repeat("é", 60)
 	for _, mask := range []bool{false, true} {
@@ -231,115 +230,26 @@ func TestPassTexts(t *testing.T) {
 		}
 		for _, c := range cases {
 			before := join(text("before"), binary(bad), text("é"))
-			f, conn := textFlow(plainText, mask, &limits{}, c.chunk)
-			f.buf = make([]byte, 2*smallBuffer)
-			copy(f.buf, bytes.Repeat(before, 20)) // what is left of earlier chunks
-			n, readErr, writeErr := passTexts(f, f.buf, copy(f.buf, before), nil, limit)
-			left, want := c.chunk, before
-			if c.passed > 0 {
-				want = join(before, c.chunk)
-				left = want[len(want):]
+			p := newParser(plainText, mask)
+			bound(p, &limits{maxFrameSize: limit})
+			at, count := skipMessages(p, join(before, c.chunk), 0)
+			if whole := at == len(before)+len(c.chunk); whole != (c.passed > 0) || whole && count != 3+c.passed || count < 3 || at < len(before) {
+				t.Errorf("%s, masked %v: %d messages are skipped, to %d of %d", c.name, mask, count, at, len(before)+len(c.chunk))
 			}
-			if !bytes.Equal(f.buf[:n], left) || errors.Is(readErr, io.EOF) != (c.passed > 0) || writeErr != nil {
-				t.Errorf("%s, masked %v: %d bytes are left, want %d; errors %v and %v", c.name, mask, n, len(left), readErr, writeErr)
-			}
-			counted := traffic{3 + c.passed, 3 + c.passed, int64(len(want))}
-			if !bytes.Equal(conn.out, want) || trafficOf(f) != counted {
-				t.Errorf("%s, masked %v: %d bytes were passed on, %+v was counted, want %+v", c.name, mask, len(conn.out), trafficOf(f), counted)
-			}
-			if f.track.fault != nil || f.track.spelling {
-				t.Errorf("%s, masked %v: it was judged", c.name, mask)
+			if p.fault != nil || p.inText || p.messages > 0 {
+				t.Errorf("%s, masked %v: it was judged, or counted", c.name, mask)
 			}
 		}
 	}
 }
 
-// TestPassTextsAmongCompressed has the payload of compressed messages passed on as it is.
-func TestPassTextsAmongCompressed(t *testing.T) {
+// The payload of compressed messages is passed over as it is.
+func TestSkipCompressed(t *testing.T) {
 	deflated := frame(0xc1, []byte("\xff"), true)
 	chunk := join(deflated, frame(0x81, []byte("é"), true), deflated)
-	f, conn := textFlow(compressedText, true, &limits{}, join(chunk, frame(0x81, []byte("\xff"), true)))
-	n, _, _ := passTexts(f, f.buf, copy(f.buf, chunk), nil, maxFrame)
-	if !bytes.Equal(conn.out, chunk) || n != len(chunk)+7 {
-		t.Errorf("%d bytes of %d were passed on, %d left", len(conn.out), len(chunk), n)
-	}
-}
-
-// TestPassTextsBounds has passTexts leave what one bound or another keeps back.
-func TestPassTextsBounds(t *testing.T) {
-	three := bytes.Repeat(frame(0x81, []byte("é"), true), 3)
-	half := strings.Repeat("x", largeBuffer/2)
-	cases := []struct {
-		name    string
-		mask    bool
-		ceiling int64
-		chunk   []byte
-		room    int
-		passed  bool
-	}{
-		{"as many as may come", true, 6, three, smallBuffer, true},
-		{"one too many", true, 5, three, smallBuffer, false},
-		{"one too many of which the first is binary", true, 5, join(frame(0x82, nil, true), three[:16]), smallBuffer, false},
-		{"as much as there is room for", true, 10, three, len(three), false},
-		{"a byte less", true, 10, three, len(three) + 1, true},
-		{"a pad that may stay", true, 10, frame(0x81, []byte(half), true), largeBuffer, true},
-		{"one that is too large", true, 10, frame(0x81, []byte(half+"x"), true), largeBuffer, false},
-		{"no pad", false, 10, frame(0x81, []byte(half+"x"), false), largeBuffer, true},
-		{"binary", true, 10, frame(0x82, []byte(half+"x"), true), largeBuffer, true},
-		{"longer than there is room for", true, 10, frame(0x81, []byte(half), true)[:500], smallBuffer, false},
-		{"cut in the length at the end of the room", true, 10, join(three, frame(0x81, []byte(half), true)[:2]), len(three) + 3, false},
-		{"a ping that looks like a long text", false, 10, join(frame(0x89, []byte{0, 128, 0xc3}, false), frame(0x81, []byte(half[:125]), false)), smallBuffer, false},
-	}
-	for _, c := range cases {
-		first := join(frame(0x81, nil, c.mask), frame(0x81, nil, c.mask), frame(0x81, nil, c.mask))
-		f, conn := textFlow(plainText, c.mask, &limits{}, c.chunk)
-		f.track.ceiling = c.ceiling
-		f.buf = make([]byte, c.room)
-		n, _, _ := passTexts(f, f.buf, copy(f.buf, first), nil, maxFrame)
-		if passed := len(conn.out) == len(first)+len(c.chunk); passed != c.passed || n == 0 != c.passed {
-			t.Errorf("%s: passed %v, %d bytes are left", c.name, passed, n)
-		}
-	}
-}
-
-// TestPassTextsEnds has a write or a read fail: what was not written is not counted.
-func TestPassTextsEnds(t *testing.T) {
-	text := frame(0x81, []byte("é"), true)
-	f, conn := textFlow(plainText, true, &limits{}, text, join(text, text))
-	conn.refuse = 3 * len(text)
-	n, readErr, writeErr := passTexts(f, f.buf, copy(f.buf, text), nil, maxFrame)
-	if n != 2*len(text) || readErr != nil || !errors.Is(writeErr, io.ErrClosedPipe) || trafficOf(f) != (traffic{2, 2, int64(2 * len(text))}) {
-		t.Errorf("%d bytes are left, errors %v and %v, counted %+v", n, readErr, writeErr, trafficOf(f))
-	}
-	f, conn = textFlow(plainText, true, &limits{})
-	n, readErr, _ = passTexts(f, f.buf, copy(f.buf, text), io.ErrUnexpectedEOF, maxFrame)
-	if n != len(text) || !errors.Is(readErr, io.ErrUnexpectedEOF) || len(conn.out) > 0 {
-		t.Errorf("a read with an error: %d bytes are left, error %v", n, readErr)
-	}
-	f, conn = textFlow(plainText, true, &limits{}, nil, text)
-	n, readErr, writeErr = passTexts(f, f.buf, copy(f.buf, text), nil, maxFrame)
-	if n != 0 || readErr != nil || writeErr != nil || len(conn.out) != len(text) {
-		t.Errorf("a read of nothing: %d bytes are left, errors %v and %v", n, readErr, writeErr)
-	}
-	f, conn = textFlow(plainText, true, &limits{}, text, text)
-	conn.refuse = 2*len(text) - 1
-	if readErr, writeErr = relay(f, 0, nil); readErr != nil || !errors.Is(writeErr, io.ErrClosedPipe) || f.held != 0 || conn.refused != 1 {
-		t.Errorf("relay: errors %v and %v, %d bytes are held, %d writes failed", readErr, writeErr, f.held, conn.refused)
-	}
-}
-
-// TestReadTexts has chunks of messages passed on, and others left.
-func TestReadTexts(t *testing.T) {
-	text, ping := frame(0x81, []byte("é"), true), frame(0x89, nil, true)
-	f, conn := textFlow(plainText, true, &limits{}, text, join(text, ping), ping)
-	for i, want := range [][]byte{join(text, ping), ping, nil} {
-		n, readErr, writeErr := readTexts(f, f.buf, maxFrame)
-		if !bytes.Equal(f.buf[:n], want) || (readErr == nil) != (n > 0) || writeErr != nil {
-			t.Errorf("read %d: %x is left, want %x; errors %v and %v", i, f.buf[:n], want, readErr, writeErr)
-		}
-	}
-	if !bytes.Equal(conn.out, text) {
-		t.Errorf("%x was passed on", conn.out)
+	p := newParser(compressedText, true)
+	if at, count := skipMessages(p, join(chunk, frame(0x81, []byte("\xff"), true)), 0); at != len(chunk) || count != 3 {
+		t.Errorf("%d messages are skipped, to %d", count, at)
 	}
 }
 
@@ -381,10 +291,10 @@ func TestRelayJudgesTexts(t *testing.T) {
 			if c.fault == errRate {
 				bounds.messageRate, bounds.messageBurst = 1e-6, 6
 			}
-			f, conn := textFlow(plainText, mask, bounds, c.chunks...)
+			f, conn := textDirection(plainText, mask, bounds, c.chunks...)
 			_, _ = relay(f, 0, nil)
-			if !bytes.Equal(conn.out, c.passed) || f.track.fault != c.fault {
-				t.Errorf("%s, masked %v: %d bytes were passed on, want %d; fault %v, want %v", c.name, mask, len(conn.out), len(c.passed), f.track.fault, c.fault)
+			if !bytes.Equal(conn.out, c.passed) || f.parser.fault != c.fault {
+				t.Errorf("%s, masked %v: %d bytes were passed on, want %d; fault %v, want %v", c.name, mask, len(conn.out), len(c.passed), f.parser.fault, c.fault)
 			}
 			if want := (traffic{c.frames, c.messages, int64(len(c.passed))}); trafficOf(f) != want {
 				t.Errorf("%s, masked %v: %+v was counted, want %+v", c.name, mask, trafficOf(f), want)
@@ -397,25 +307,22 @@ func TestRelayJudgesTexts(t *testing.T) {
 func TestTextWithinSmallLimits(t *testing.T) {
 	text := func(n int) []byte { return frame(0x81, bytes.Repeat([]byte("x"), n), true) }
 	for _, l := range []*limits{{maxFrameSize: 124}, {maxMessageSize: 124}} {
-		f, conn := textFlow(plainText, true, l, text(124), join(text(1), text(2), text(3), text(4), text(125)))
+		f, conn := textDirection(plainText, true, l, text(124), join(text(1), text(2), text(3), text(4), text(125)))
 		_, _ = relay(f, 0, nil)
-		if want := join(text(124), text(1), text(2), text(3), text(4)); !bytes.Equal(conn.out, want) || f.track.fault.code != closeTooBig {
-			t.Errorf("%+v: %d bytes were passed on, want %d, fault %v", l, len(conn.out), len(want), f.track.fault)
+		if want := join(text(124), text(1), text(2), text(3), text(4)); !bytes.Equal(conn.out, want) || f.parser.fault.code != closeTooBig {
+			t.Errorf("%+v: %d bytes were passed on, want %d, fault %v", l, len(conn.out), len(want), f.parser.fault)
 		}
 	}
 }
 
-// TestSpellRun has walk go over many messages of text in a chunk.
-func TestSpellRun(t *testing.T) {
+// TestManyTexts has parse go over many messages of text in a chunk.
+func TestManyTexts(t *testing.T) {
 	for _, mask := range []bool{false, true} {
 		text := func(payload string) []byte { return frame(0x81, []byte(payload), mask) }
 		short, long := text("κ"), text(strings.Repeat("κ", 80))
 		many := bytes.Repeat(short, 30)
 		binary, ping := frame(0x82, []byte("\xff"), mask), frame(0x89, nil, mask)
 		first, end := frame(0x01, []byte("\xe2"), mask), frame(0x80, []byte("\x82\xac"), mask)
-		if at := spellRun(newTextTrack(mask), many, 0); at != len(many) {
-			t.Errorf("masked %v: a run ends behind %d bytes of %d", mask, at, len(many))
-		}
 		cases := []struct {
 			name             string
 			stream           []byte
@@ -442,22 +349,22 @@ func TestSpellRun(t *testing.T) {
 			{"too many with a binary one", join(binary, bytes.Repeat(short, 50)), len(binary) + 39*len(short), 40, 40, 0, errRate},
 		}
 		for _, c := range cases {
-			track := newTextTrack(mask)
+			parser := newTextParser(mask)
 			if c.fault == errRate {
-				track.ceiling = 40
+				parser.ceiling = 40
 			}
-			pass := walk(track, c.stream)
-			if pass != c.passed || track.left != c.left || track.fault != c.fault {
-				t.Errorf("%s, masked %v: %d bytes may go on, %d are to come, fault %v; want %d, %d, %v", c.name, mask, pass, track.left, track.fault, c.passed, c.left, c.fault)
+			pass := parseChunk(parser, c.stream)
+			if pass != c.passed || parser.left != c.left || parser.fault != c.fault {
+				t.Errorf("%s, masked %v: %d bytes may go on, %d are to come, fault %v; want %d, %d, %v", c.name, mask, pass, parser.left, parser.fault, c.passed, c.left, c.fault)
 			}
-			if track.frames != c.frames || track.messages != c.messages {
-				t.Errorf("%s, masked %v: %d frames, %d messages; want %d, %d", c.name, mask, track.frames, track.messages, c.frames, c.messages)
+			if parser.frames != c.frames || parser.messages != c.messages {
+				t.Errorf("%s, masked %v: %d frames, %d messages; want %d, %d", c.name, mask, parser.frames, parser.messages, c.frames, c.messages)
 			}
 		}
 	}
 }
 
-// FuzzText holds the speller to the library's whole judgement, however the text is cut.
+// FuzzText holds the utf8Validator to the library's whole judgement, however the text is cut.
 func FuzzText(f *testing.F) {
 	for _, text := range texts {
 		f.Add([]byte(text), uint8(3), uint8(2))
@@ -470,27 +377,27 @@ func FuzzText(f *testing.F) {
 			first, rest = opContinuation, rest[fragment:]
 		}
 		stream = append(stream, frame(first|finBit, rest, true)...)
-		track := newTextTrack(true)
-		walkPieces(track, stream, func() int { return 1 + int(step) })
-		if valid := track.fault == nil; valid != utf8.Valid(text) {
-			t.Errorf("%q in fragments of %d, read by %d: fault %v", text, fragment, step, track.fault)
+		parser := newTextParser(true)
+		parsePieces(parser, stream, func() int { return 1 + int(step) })
+		if valid := parser.fault == nil; valid != utf8.Valid(text) {
+			t.Errorf("%q in fragments of %d, read by %d: fault %v", text, fragment, step, parser.fault)
 		}
 	})
 }
 
 // The rest of a frame is checked, too, when its session is being ended.
-func TestTextIsCheckedBeforeAFarewell(t *testing.T) {
+func TestTextIsCheckedBeforeAClose(t *testing.T) {
 	bad := frame(0x81, append(bytes.Repeat([]byte{'a'}, 100), bytes.Repeat([]byte{0xff}, 100)...), true)
 	client, upstream := newScript(bad[50:], 1000, false), newScript(nil, 1, true)
 	set := newSettings(limits{closeTimeout: time.Minute})
-	s := newSession(newSide(clientSide, client), newSide(upstreamSide, upstream), plainText, set, nil)
+	s := newSession(newPeer(clientPeer, client), newPeer(upstreamPeer, upstream), plainText, set, nil)
 	f := s.toUpstream
-	equip(f)
-	f.pen.Lock()
-	if pass := walk(f.track, bad[:50]); pass != 50 || !f.track.spelling {
+	takeSmall(f)
+	f.writeMu.Lock()
+	if pass := parseChunk(f.parser, bad[:50]); pass != 50 || !f.parser.inText {
 		t.Fatalf("%d bytes pass", pass)
 	}
-	s.bidFarewell(f, closeFrame(closeGoingAway, "", true))
+	sayGoodbye(s, f, closeFrame(closeGoingAway, "", true))
 	if got := upstream.written(); len(got) > 0 || upstream.closed == 0 {
 		t.Errorf("the upstream gets %d bytes more, and is closed %d times", len(got), upstream.closed)
 	}

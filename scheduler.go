@@ -1,0 +1,545 @@
+package wsfw
+
+import (
+	"context"
+	"errors"
+	"math/rand"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// past is a deadline that has been missed: it wakes whoever reads. never is one that there is not.
+var (
+	past  = time.Unix(1, 0)
+	never time.Time
+)
+
+// scheduler has every session looked at when something may be due for it: pings, pongs, inactivity, lifetime, the end of
+// closing, a drain. It is a hashed timing wheel: a session stands in the slot of the tick at which it is looked at next, and
+// only then it is found out what is due, and when the next thing is. So neither data nor pongs set a timer, and the cost grows
+// with what is due, not with what is open.
+//
+// One timer serves all sessions, from one goroutine at a time. That never writes without a deadline, and closes nothing, for
+// all sessions wait for it.
+type scheduler struct {
+	started time.Time
+	timer   *time.Timer
+
+	// mu guards the following. Ticks count from started. Whoever holds a session's mu may take this one, not the other way
+	// round.
+	mu      sync.Mutex
+	slots   []map[*session]bool // the last one has those for which nothing is ever due
+	waiting int                 // sessions in all others
+	served  int64               // the latest tick that the timer has gone off for
+	wake    int64               // the tick that it is set for, or noTick
+
+	// Of the timer's function.
+	due     []*session // that are to be looked at yet
+	current *session   // that is being looked at
+}
+
+const (
+	tickLength = 20 * time.Millisecond
+	wheelSlots = 1024 // a power of two: the wheel turns once in 20 s
+	longestNap = 50   // ticks between two looks at the wheel while there are sessions in it
+
+	noTick = int64(1<<63 - 1)
+)
+
+// wheel is the scheduler of all sessions of this interpreter. It is made by init, for what it does leads back to it.
+var wheel *scheduler
+
+func init() {
+	wheel = newScheduler()
+}
+
+// newScheduler makes one that waits for sessions. A variable, for an interpreted closure keeps the frames of all callers of
+// the function in which it is made.
+var newScheduler = func() *scheduler {
+	w := &scheduler{started: time.Now(), slots: make([]map[*session]bool, wheelSlots+1), wake: noTick}
+	for i := range w.slots {
+		w.slots[i] = map[*session]bool{}
+	}
+	w.timer = time.AfterFunc(forever, func() {
+		defer swallow()
+		goOff(w)
+	})
+	return w
+}
+
+// enroll puts a session on the wheel, until withdraw.
+func enroll(s *session) {
+	w := wheel
+	w.mu.Lock()
+	s.enrolled = true
+	s.turn = noTick
+	s.slot = wheelSlots
+	w.slots[wheelSlots][s] = true
+	w.mu.Unlock()
+	if s.timed {
+		schedule(s, nextDue(s, 0))
+	}
+}
+
+// withdraw takes a session off the wheel.
+func withdraw(s *session) {
+	wheel.mu.Lock()
+	if s.enrolled {
+		s.enrolled = false
+		delete(wheel.slots[s.slot], s)
+		if s.slot < wheelSlots {
+			wheel.waiting--
+		}
+	}
+	wheel.mu.Unlock()
+}
+
+// schedule has a session looked at when it is due, counted from its start, and not before. It does nothing for one that is not
+// on the wheel.
+func schedule(s *session, due time.Duration) {
+	w := wheel
+	turn, slot := noTick, wheelSlots
+	w.mu.Lock()
+	if !s.enrolled {
+		w.mu.Unlock()
+		return
+	}
+	if due < forever {
+		turn = int64((s.started.Sub(w.started)+due)/tickLength) + 1
+		if turn <= w.served {
+			turn = w.served + 1
+		}
+		slot = int(turn & (wheelSlots - 1))
+		w.waiting++
+	}
+	delete(w.slots[s.slot], s)
+	if s.slot < wheelSlots {
+		w.waiting--
+	}
+	w.slots[slot][s] = true
+	s.slot = slot
+	s.turn = turn
+	if turn < w.wake {
+		w.wake = turn
+		w.timer.Reset(time.Duration(turn)*tickLength - time.Since(w.started))
+	}
+	w.mu.Unlock()
+}
+
+// goOff is what the timer does. Whatever happens, it is set again.
+func goOff(w *scheduler) {
+	defer setTimer(w)
+	w.due = takeDue(w)
+	for len(w.due) > 0 {
+		lookAtDue(w)
+	}
+}
+
+// takeDue is the sessions whose tick has come. They stay where they are until they are scheduled anew. Until setTimer nobody
+// sets the timer.
+func takeDue(w *scheduler) []*session {
+	var due []*session
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wake = 0
+	now := int64(time.Since(w.started) / tickLength)
+	first := w.served + 1
+	if first <= now-wheelSlots {
+		first = now - wheelSlots + 1
+	}
+	w.served = now
+	for tick := first; tick <= now; tick++ {
+		for s := range w.slots[tick&(wheelSlots-1)] {
+			if s.turn <= now {
+				due = append(due, s)
+			}
+		}
+	}
+	return due
+}
+
+// setTimer sets the timer for the next tick that sessions wait for, if there are any.
+func setTimer(w *scheduler) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wake = noTick
+	if w.waiting == 0 {
+		return
+	}
+	next := w.served + 1
+	for next < w.served+longestNap && len(w.slots[next&(wheelSlots-1)]) == 0 {
+		next++
+	}
+	w.wake = next
+	w.timer.Reset(time.Duration(next)*tickLength - time.Since(w.started))
+}
+
+// lookAtDue looks at the sessions that are due. A panic ends the one that it happens in, and the others stay due.
+func lookAtDue(w *scheduler) {
+	defer survive(w)
+	for len(w.due) > 0 {
+		s := w.due[0]
+		w.current = s
+		w.due = w.due[1:]
+		cause, late := whatIsDue(s)
+		if late {
+			go expire(s)
+		} else if cause != nil {
+			dismiss(s, cause)
+		} else {
+			for len(s.toPing) > 0 {
+				pingAtRest(s)
+			}
+		}
+	}
+	w.current = nil
+}
+
+// survive, deferred, ends the session that a panic has happened in.
+func survive(w *scheduler) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	for _, f := range w.current.toPing {
+		f.writeMu.Unlock()
+	}
+	w.current.toPing = nil
+	fail(w.current, r)
+}
+
+// whatIsDue is the cause to end the session now, or nil, and whether it has taken too long to close. It schedules the next
+// look.
+func whatIsDue(s *session) (cause *closeCause, late bool) {
+	now := time.Since(s.started)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return nil, false
+	}
+	if s.closing {
+		return nil, isLate(s, now)
+	}
+	cause = causeToEnd(s, now)
+	if cause == nil && now >= s.pingBy {
+		takePings(s, now)
+	}
+	schedule(s, nextDue(s, now))
+	return cause, false
+}
+
+// isLate reports whether a session that is closing has had its time. Pumps at work are asked first whether data still flows.
+// Needs session.mu.
+func isLate(s *session, now time.Duration) bool {
+	if now >= s.closeBy && s.lastCall {
+		return true
+	}
+	if now >= s.closeBy {
+		s.lastCall = true
+		s.closeBy = now
+		for _, f := range s.directions {
+			if !f.idle {
+				wake(s, f)
+				s.closeBy = now + clamped(s.closeTimeout, 0, maxGrace)
+			}
+		}
+		if s.closeBy == now {
+			return true
+		}
+	}
+	schedule(s, s.closeBy)
+	return false
+}
+
+// causeToEnd is the cause to end the session now, or nil. Where only a pump at work can know it is woken. Needs session.mu.
+func causeToEnd(s *session, now time.Duration) *closeCause {
+	if now >= s.drainBy {
+		return restarting(s)
+	}
+	if now >= s.lifetime {
+		return lifetimeReached
+	}
+	if now >= s.idleBy && (haveLooked(s, now) || now >= s.asked+2*s.tick) { // only a write keeps a pump from looking so long
+		return inactive
+	}
+	for _, f := range s.directions {
+		if now >= f.from.pongBy && isSilent(s, f, now) {
+			return heartbeatTimeout(s, f.from)
+		}
+	}
+	return nil
+}
+
+// haveLooked reports whether it is known of both pumps what they have passed on until idleBy. A pump at work that has not
+// looked up since is woken. Needs session.mu.
+func haveLooked(s *session, now time.Duration) bool {
+	if s.asked < s.idleBy {
+		s.asked = now
+	}
+	all := true
+	for _, f := range s.directions {
+		if !f.idle && f.looked < s.idleBy {
+			wake(s, f)
+			all = false
+		}
+	}
+	return all
+}
+
+// isSilent reports whether f's source, which owes us a sign of life, is dead. It is listened to once more when it is first
+// found to be overdue, so that what came while the whole process stood still is heard; and for longer where a write to it is
+// under way, behind which our ping has to wait: a slow reader's buffers take more by a third at a time. Needs session.mu.
+func isSilent(s *session, f *direction, now time.Duration) bool {
+	if !f.idle && f.looked < now {
+		wake(s, f)
+		return false
+	}
+	if f.from.doubted {
+		return true
+	}
+	f.from.doubted = true
+	f.from.pongBy = now + s.grace
+	if !reverse(s, f).idle {
+		f.from.pongBy = now + s.pongTimeout/2
+	}
+	return false
+}
+
+// nextDue is when the next thing may be due. What is due already waits for the look of a pump at work, and comes again if that
+// does not settle it. Needs session.mu.
+func nextDue(s *session, now time.Duration) time.Duration {
+	due := s.lifetime
+	for _, at := range []time.Duration{s.drainBy, s.idleBy, s.pingBy, s.client.pongBy, s.upstream.pongBy} {
+		if at < due {
+			due = at
+		}
+	}
+	if due <= now {
+		due = now + maxGrace
+	}
+	return due
+}
+
+// wake has f's pump look up. Needs session.mu.
+func wake(s *session, f *direction) {
+	f.woken = true
+	setDeadlines(s, f)
+}
+
+// setDeadlines sets those of a direction: of its reads by every reason that there is for its pump to look up, and of its
+// writes. Nothing else does, but for a ping at rest. Needs session.mu: so no wake is lost.
+func setDeadlines(s *session, f *direction) {
+	if s.over {
+		return // they have passed, for good
+	}
+	reads, writes := never, never
+	if f.woken || f.pingDue && !f.finishing || f.to.pendingClose != nil && !f.told {
+		reads = past
+	} else if f.readBy < forever {
+		reads = s.started.Add(f.readBy)
+	}
+	if f.writeBy < forever {
+		writes = s.started.Add(f.writeBy)
+	}
+	_ = f.from.source.SetReadDeadline(reads)
+	_ = f.to.conn.SetWriteDeadline(writes)
+}
+
+// leaveRest takes f's pump from rest to work: something has come that is no pong to a ping of ours.
+func leaveRest(s *session, f *direction) {
+	now := time.Since(s.started)
+	s.mu.Lock()
+	f.idle = false
+	f.to.fed = true
+	alive(f.from)
+	f.readBy = now + s.tick
+	f.writeBy = later(now+s.tick, s.writeTimeout)
+	setDeadlines(s, f)
+	s.mu.Unlock()
+}
+
+// housekeep is what a pump does when it looks up: once a tick while it is at work, and when it is woken. It returns the close
+// frame that the pump has to send, if there is one.
+func housekeep(s *session, f *direction) (pending []byte) {
+	shrink(f)
+	cause, pending := takeStock(s, f)
+	if cause != nil {
+		dismiss(s, cause)
+		_, pending = takeStock(s, f)
+	}
+	return pending
+}
+
+// takeStock is housekeep, but leaves it to that to end the session where it finds a cause to.
+func takeStock(s *session, f *direction) (*closeCause, []byte) {
+	var cause *closeCause
+	now := time.Since(s.started)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	observe(s, f, now)
+	if !s.closing {
+		cause = causeToEnd(s, now)
+	}
+	f.woken = false
+	takePing(s, f, now)
+	f.readBy = forever
+	f.writeBy = forever
+	if !f.idle {
+		f.readBy = now + s.tick
+	}
+	if !f.idle || f.pinging {
+		f.writeBy = later(now+s.tick, s.writeTimeout)
+	}
+	pending := takeClose(s, f, now)
+	setDeadlines(s, f)
+	return cause, pending
+}
+
+// takeClose is the close frame that f's pump has to send now, or nil. What has come from the source by then goes before it: so
+// the pump goes on until nothing comes for a while, and until the destination is read from: what it has sent would be answered
+// by a reset when its connection is closed. Needs session.mu.
+func takeClose(s *session, f *direction, now time.Duration) []byte {
+	if f.to.pendingClose == nil {
+		return nil
+	}
+	other := reverse(s, f)
+	if !f.told {
+		f.told = true
+		f.sendBy = now + deliverTimeout
+	} else if f.idle && (other.idle || other.told) || now >= f.sendBy {
+		return f.to.pendingClose
+	}
+	f.idle = false
+	f.readBy = now + deliverPause
+	f.writeBy = later(now+deliverPause, s.writeTimeout)
+	return nil
+}
+
+// observe notes what has come and gone since the last look. Needs session.mu.
+func observe(s *session, f *direction, now time.Duration) {
+	if data := f.bytes - f.parser.control; data != f.data {
+		f.data = data
+		s.idleBy = later(now, s.maxInactivity)
+	}
+	f.idle = f.bytes == f.passed
+	if !f.idle {
+		progress(s, now)
+		if f.bytes-f.pingAt < mostInFlight { // it takes what is written to it, and may not have come to our ping
+			notSilent(f.to, now+s.pongTimeout+timeToRead(f.bytes-f.readAt))
+		} else if f.to.pongBy < forever && f.to.pongBy > now+s.pongTimeout {
+			f.to.pongBy = now + s.pongTimeout
+		}
+	}
+	if !f.idle || f.absorbed != f.taken {
+		f.passed = f.bytes
+		f.taken = f.absorbed
+		x := f.from
+		if x.pinged <= f.looked || x.pinged <= x.heart.answered {
+			alive(x)
+			reverse(s, f).readAt = reverse(s, f).pingAt
+		} else {
+			notSilent(x, now+s.pongTimeout) // what has come may have come before the ping
+		}
+	}
+	f.looked = now
+}
+
+// server is one that upgrades come in by, as Traefik has one for each entry point.
+type server struct {
+	shutdown context.Context // ends with the server
+}
+
+// servers outlive every configuration, and are never taken out, for neither does a server forget the functions that it calls
+// at its shutdown.
+var (
+	serversMu  sync.Mutex
+	servers    = map[*http.Server]*server{}
+	serverless = newServer(context.Background()) // of requests that no server has passed on
+)
+
+// newServer makes one whose sessions are drained when shutdown ends. A variable, for an interpreted closure keeps the frames of
+// all its callers, and with them the request during which it was made.
+var newServer = func(shutdown context.Context) *server {
+	on := &server{shutdown: shutdown}
+	context.AfterFunc(shutdown, func() {
+		defer swallow()
+		drainAll(on)
+	})
+	return on
+}
+
+// serverOf is the server by which a request has come in, whose context is ctx.
+func serverOf(ctx context.Context) *server {
+	value := ctx.Value(http.ServerContextKey)
+	if value == nil {
+		return serverless
+	}
+	known, ok := value.(*http.Server)
+	if !ok {
+		return serverless
+	}
+	serversMu.Lock()
+	on := servers[known]
+	serversMu.Unlock()
+	if on == nil {
+		return openServer(known)
+	}
+	return on
+}
+
+// openServer is serverOf for a server that may not be known yet.
+func openServer(unknown *http.Server) *server {
+	serversMu.Lock()
+	defer serversMu.Unlock()
+	if on := servers[unknown]; on != nil {
+		return on
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	unknown.RegisterOnShutdown(cancel) // a compiled function: see newServer
+	if isShutDown(unknown) {
+		cancel() // it was too late for the other way
+	}
+	on := newServer(ctx)
+	servers[unknown] = on
+	return on
+}
+
+// isShutDown asks a server whether it has been shut down. It would serve on one more listener otherwise, but this one has no
+// socket and fails at once.
+func isShutDown(server *http.Server) bool {
+	return errors.Is(server.Serve(&net.TCPListener{}), http.ErrServerClosed)
+}
+
+// drainAll has all sessions of a server drained.
+func drainAll(on *server) {
+	var sessions []*session
+	wheel.mu.Lock()
+	for _, slot := range wheel.slots {
+		for s := range slot {
+			if s.server == on {
+				sessions = append(sessions, s)
+			}
+		}
+	}
+	wheel.mu.Unlock()
+	for _, s := range sessions {
+		drainSession(s)
+	}
+}
+
+// drainSession has a session dismissed at a random time within drainTimeout, once: clients that are all sent away at once all
+// come back at once.
+func drainSession(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drainBy < forever || s.closing || s.over {
+		return
+	}
+	s.drainBy = time.Since(s.started)
+	if s.drainTimeout > 0 {
+		s.drainBy += time.Duration(rand.Int63n(int64(s.drainTimeout)))
+	}
+	schedule(s, nextDue(s, 0))
+}

@@ -1,0 +1,99 @@
+package wsfw
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"unicode/utf8"
+)
+
+// utf8Validator checks the text of one direction while it passes (RFC 6455 section 8.1), in whatever pieces it comes. It
+// never looks at single bytes, of which the interpreter does some ten million a second: payloads are unmasked and judged
+// in bulk. Messages that come whole need none, see isText.
+type utf8Validator struct {
+	key   []byte // the current frame's masking key, twice; nil where that is not masked
+	at    int    // where in the key the payload goes on, less than maskSize
+	last  bool   // the current frame ends its message
+	carry []byte // the bytes of a code point that has not ended yet, at most utf8.UTFMax-1
+}
+
+// isText reports whether a payload that has come whole is UTF-8. key is its masking key, empty where it has none.
+func isText(payload, key []byte) bool {
+	if len(key) == 0 {
+		return utf8.Valid(payload)
+	}
+	size := len(payload)
+	plain := bytes.Repeat(key, (size+maskSize-1)/maskSize)
+	subtle.XORBytes(plain, plain, payload)
+	return utf8.Valid(plain[:size])
+}
+
+// beginText takes the parser into a text frame of class that is checked. key is its masking key, empty where it has none.
+func beginText(p *parser, class byte, key []byte) {
+	v := p.text
+	v.last = class == classWhole || class == classEnd
+	v.at = 0
+	if p.masked {
+		v.key = bytes.Repeat(key, 2)
+	}
+	p.inText = true
+}
+
+// checkText checks more of the current text frame's payload, masked as it came; ends tells whether the frame ends there. It
+// is false where the text is no UTF-8.
+func checkText(p *parser, part []byte, ends bool) bool {
+	v := p.text
+	if size := len(part); len(v.key) > 0 && size > 0 {
+		plain := bytes.Repeat(v.key[v.at:v.at+maskSize], (size+maskSize-1)/maskSize)
+		subtle.XORBytes(plain, plain, part)
+		v.at = (v.at + size) % maskSize
+		part = plain[:size]
+	}
+	if len(v.carry) > 0 || !utf8.Valid(part) {
+		if !goOn(v, part) {
+			return false
+		}
+	}
+	if !ends {
+		return true
+	}
+	p.inText = false
+	return !v.last || len(v.carry) == 0
+}
+
+// goOn goes on with text that begins or ends inside a code point. It is false where that is no UTF-8.
+func goOn(v *utf8Validator, text []byte) bool {
+	if len(v.carry) > 0 {
+		carried, n := len(v.carry), utf8.UTFMax-len(v.carry)
+		if n > len(text) {
+			n = len(text)
+		}
+		v.carry = append(v.carry, text[:n]...)
+		if !utf8.FullRune(v.carry) {
+			return true
+		}
+		r, size := utf8.DecodeRune(v.carry)
+		if r == utf8.RuneError && size == 1 {
+			return false
+		}
+		text = text[size-carried:]
+		v.carry = v.carry[:0]
+	}
+	whole := wholeRunes(text)
+	v.carry = append(v.carry, text[whole:]...)
+	return utf8.Valid(text[:whole])
+}
+
+// wholeRunes is how long text is without a code point at its end that has not ended yet.
+func wholeRunes(text []byte) int {
+	for back := 1; back < utf8.UTFMax && back <= len(text); back++ {
+		start := len(text) - back
+		if !utf8.RuneStart(text[start]) {
+			continue
+		}
+		if utf8.FullRune(text[start:]) {
+			break
+		}
+		return start
+	}
+	return len(text)
+}
