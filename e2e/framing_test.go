@@ -288,8 +288,7 @@ func TestBreachWhileReceiving(t *testing.T) {
 						j.expectOutcome(t, "wsfw", 1002, by)
 						return
 					}
-					after := far.Encode(wire.Text("after"))
-					if _, err := far.Write(append(large[half:], after...)); err != nil {
+					if _, err := far.Write(large[half:]); err != nil {
 						t.Fatal(err)
 					}
 					expect(t, near, large[half:])
