@@ -33,10 +33,10 @@ const (
 )
 
 // What a peer has sent already goes before a close frame of ours to the other one: that is sent when nothing has come for
-// deliverPause, or after deliverTimeout.
+// deliverPause, or after deliverTimeout, and half of closeTimeout at most.
 const (
 	deliverPause   = 10 * time.Millisecond
-	deliverTimeout = 100 * time.Millisecond
+	deliverTimeout = 250 * time.Millisecond
 )
 
 // direction is one way of a session. Its pump, a goroutine, relays it, and owns what is not said to be shared; the record has

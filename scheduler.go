@@ -407,7 +407,7 @@ func takeClose(s *session, f *direction, now time.Duration) []byte {
 	other := reverse(s, f)
 	if !f.told {
 		f.told = true
-		f.sendBy = now + deliverTimeout
+		f.sendBy = now + clamped(s.closeTimeout/2, 0, deliverTimeout)
 	} else if f.idle && (other.idle || other.told) || now >= f.sendBy {
 		return f.to.pendingClose
 	}
