@@ -119,6 +119,15 @@ func reportClient(u *upgrade, r *refusal, cause error) {
 	logEvent(line)
 }
 
+// hintNoop tells, once, of a service that upgrades nothing: noop@internal answers all requests so.
+func hintNoop(u *upgrade) {
+	if u.middleware.hinted.CompareAndSwap(false, true) {
+		line := eventOf(u, http.StatusTeapot, "service_upgrades_nothing", "warn", "the service answered 418")
+		line.Hint = "noop@internal upgrades nothing: name a service that does, or set upstreamEndpoint"
+		logEvent(line)
+	}
+}
+
 // reportUpstream logs why there is no session with the upstream. A service may not have told its server's address.
 func reportUpstream(u *upgrade, r *refusal, cause error) {
 	name := u.upstream

@@ -67,19 +67,22 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	u := &upgrade{middleware: m, rw: rw, req: req}
 	defer giveBack(u)
 	admit(u)
-	s := u.session
-	if s == nil {
-		depart(u)
-		return
+	if u.session != nil {
+		converse(u)
+	} else if u.inline != nil {
+		connectService(u)
+	} else if u.checked != nil {
+		m.next.ServeHTTP(rw, u.checked)
 	}
-	// From here, for a goroutine keeps the frame that it is started in.
-	go pump(s, s.toClient)
-	pump(s, s.toUpstream)
-	<-s.ended
+}
+
+// converse is a session, from its beginning to its record. It has next to nothing in it, for a goroutine keeps the frame
+// that it is started in.
+func converse(u *upgrade) {
+	go pump(u.session, u.session.toClient)
+	pump(u.session, u.session.toUpstream)
+	<-u.session.ended
 	leave(u)
-	if u.takeover != nil {
-		finish(u.takeover)
-	}
 }
 
 // isOurs reports whether wsfw is to answer a request.
@@ -108,9 +111,9 @@ type upgrade struct {
 	dialed, taken net.Conn
 
 	// What has come of the request. Where all are nil, it has been answered.
-	checked  *http.Request // left to next
-	session  *session
-	takeover *takeover // inline: has to be finished
+	checked *http.Request // left to next
+	inline  *hijackWriter // with this writer, where next leads to the upstream
+	session *session
 }
 
 // admit takes an upgrade to its session, or answers it, or leaves it to next.
@@ -129,7 +132,7 @@ func admit(u *upgrade) {
 	} else if set.forward {
 		forward(u)
 	} else if set.inline {
-		between(u, u.rw, req)
+		prepareService(u)
 	} else {
 		u.checked = u.offer.onto(req)
 	}
@@ -143,15 +146,6 @@ func startSession(u *upgrade, client, upstream *peer) {
 		logOpening(u)
 	}
 	begin(u.session, u.server)
-}
-
-// depart ends an upgrade that has come to no session.
-func depart(u *upgrade) {
-	if u.takeover != nil {
-		finish(u.takeover)
-	} else if u.checked != nil {
-		u.middleware.next.ServeHTTP(u.rw, u.checked)
-	}
 }
 
 // leave ends a session whose directions have ended, and logs it. At a drain the line is written before the client's
@@ -203,10 +197,6 @@ func abandonSession(s *session) {
 func hangUp(u *upgrade) {
 	hangUpOn(u.dialed)
 	hangUpOn(u.taken)
-	if t := u.takeover; t != nil && t.service != nil {
-		closeService(t.service)
-		hangUpOn(t.client)
-	}
 }
 
 // hangUpOn closes a connection, if there is one. One that panics must not keep another open.
