@@ -143,7 +143,7 @@ func (o *options) present(key, remedy string) []string {
 // origins is the list of allowed origins; none where any may connect.
 func (o *options) origins() []originRule {
 	values := o.present("allowedOrigins", "name the origins that may connect, or write any")
-	rules := make([]originRule, 0, len(values))
+	var rules []originRule
 	for _, value := range values {
 		rule, remedy := parseOrigin(value)
 		if remedy != "" {

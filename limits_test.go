@@ -53,7 +53,7 @@ func come(name, client string, l *limits) *refusal {
 	req.Header = upgrading(nil)
 	req.RemoteAddr = client + ":1"
 	m := &Middleware{name: name, settings: &settings{limits: l}}
-	admit(&upgrade{middleware: m, rw: answer, req: req})
+	admit(newUpgrade(m, answer, req), m.settings)
 	for _, refused := range []*refusal{refuseCrowd, refuseClient} {
 		if answer.Code == refused.status {
 			return refused

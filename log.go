@@ -73,23 +73,27 @@ func logOpening(u *upgrade) {
 
 // logSession logs a session that has ended. A reason has at most 123 bytes.
 func logSession(u *upgrade) {
-	s, now, path := u.session, time.Now(), u.path
-	up, down, outcome, heartbeat := s.toUpstream, s.toClient, &s.outcome, s.unpinged
-	if s.pinged {
-		heartbeat = pulsesOf(s)
-	}
+	s, path := u.session, u.path
 	if len(path) > maxText {
 		path = printable(path)
 	}
-	logLine(&sessionLine{
-		Time: timestamp(now), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
+	line := &sessionLine{
+		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
 		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: path, Subprotocol: u.subprotocol,
-		Duration:     now.Sub(u.started).Round(time.Millisecond).Seconds(),
-		FromClient:   &traffic{Frames: up.parser.frames, Messages: up.parser.messages, Bytes: up.bytes},
-		FromUpstream: &traffic{Frames: down.parser.frames, Messages: down.parser.messages, Bytes: down.bytes},
-		Heartbeat:    heartbeat,
-		EndedBy:      outcome.endedBy, Code: outcome.code, Reason: outcome.reason,
-	})
+		Duration:   float64(time.Since(u.started).Milliseconds()) / 1000,
+		FromClient: trafficFrom(s.toUpstream), FromUpstream: trafficFrom(s.toClient), Heartbeat: s.unpinged,
+		EndedBy: s.outcome.endedBy, Code: s.outcome.code, Reason: s.outcome.reason,
+	}
+	if s.pinged {
+		line.Heartbeat = pulsesOf(s)
+	}
+	logLine(line)
+}
+
+// trafficFrom is what has come on a direction.
+func trafficFrom(f *direction) *traffic {
+	p := f.parser
+	return &traffic{Frames: p.frames, Messages: p.messages, Bytes: f.bytes}
 }
 
 // maxSubprotocol is the longest name of a subprotocol that is logged where the option protocols does not list it, in bytes.

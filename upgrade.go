@@ -125,6 +125,19 @@ var asking = regexp.MustCompile(`(?i)^(?:.*,)?[ \t]*websocket[ \t]*(?:,.*)?\n(?:
 // that is too long is refused, too, and not passed on as something else: next might find the token in it.
 func guardUpgrade(header http.Header) *refusal {
 	lists := strings.Join(header["Upgrade"], ",") + "\n" + strings.Join(header["Connection"], ",")
+	if usualUpgrade[lists] {
+		return nil
+	}
+	return guardLists(lists)
+}
+
+// usualUpgrade are the lists that most clients and servers send, so that nobody has to look into them.
+var usualUpgrade = map[string]bool{
+	"websocket\nUpgrade": true, "websocket\nupgrade": true, "websocket\nkeep-alive, Upgrade": true, "WebSocket\nUpgrade": true,
+}
+
+// guardLists is guardUpgrade for an Upgrade list, a line break, and a Connection list.
+func guardLists(lists string) *refusal {
 	if len(lists) > maxItems && hasLong(lists) {
 		return refuseLength
 	}
@@ -167,7 +180,7 @@ func check(u *upgrade, set *settings) *refusal {
 	if refused != nil {
 		return refused
 	}
-	if req.Method != http.MethodGet {
+	if req.Method != "GET" {
 		return refuseMethod
 	}
 	if req.ProtoMinor == 0 {
@@ -186,7 +199,7 @@ func check(u *upgrade, set *settings) *refusal {
 	if req.ContentLength != 0 {
 		return refuseBody // -1 is a body of unknown length
 	}
-	if len(set.origins) > 0 && !allowsOrigin(set.origins, req) {
+	if set.origins != nil && !allowsOrigin(set.origins, req) {
 		return refuseOrigin
 	}
 	if header[protocolHeader] != nil || header[extensionsHeader] != nil {

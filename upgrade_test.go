@@ -200,8 +200,8 @@ func TestCheck(t *testing.T) {
 		req, answer := request(), httptest.NewRecorder()
 		c.change(req)
 		m := &Middleware{name: t.Name(), settings: &settings{limits: &limits{}}}
-		u := &upgrade{middleware: m, rw: answer, req: req}
-		admit(u)
+		u := newUpgrade(m, answer, req)
+		admit(u, m.settings)
 		giveBack(u)
 		want := ""
 		if c.want != nil {

@@ -43,6 +43,7 @@ type upstream struct {
 	// What follows from headers: see prepare, which sets divided, too.
 	withheld    map[string]bool // the client's headers that do not go along
 	tellsSource bool            // X-Forwarded-For is not among them
+	varies      bool            // endpoint or target depend on the request, even where that has no query
 	tail        string          // the end of a request's header: Via, what is set, and an empty line
 }
 
@@ -58,6 +59,7 @@ func (to *upstream) prepare() {
 	}
 	to.divided = to.dialer.Timeout > 0 && to.dialer.Timeout < undivided
 	to.withheld = union(hopByHop, ofHandshake, names)
+	to.varies = to.appendPath || to.rules != nil
 	to.tellsSource = !names["X-Forwarded-For"]
 	var b strings.Builder
 	b.WriteString("Via: 1.1 " + pseudonym + "\r\n")
@@ -244,51 +246,51 @@ var ofHandshake = map[string]bool{
 
 // forward asks the upstream for what the client has asked for, and joins the two once it has agreed. Otherwise it answers
 // the client.
-func forward(u *upgrade) {
-	req, to := u.req, u.middleware.settings.upstream
-	via := req.Header["Via"]
-	if via != nil && leadsBack(via) {
-		refuse(u, refuseLoop)
-		return
-	}
+func forward(u *upgrade, to *upstream) {
 	e := to.endpoint
-	if to.rules != nil {
-		e = choose(to, req)
+	if to.varies || u.req.URL.RawQuery != "" || u.req.Header["Via"] != nil {
+		e = endpointFor(u, to)
+	}
+	if e == nil {
+		return
 	}
 	u.upstream = e.label
-	target := e.target
-	if to.appendPath || req.URL.RawQuery != "" {
-		target = targetFor(u, to, e)
-	}
-	if target == "" {
-		refuse(u, refusePath)
-		return
-	}
-	conn, err := dial(req.Context(), to, e)
+	conn, err := dial(u.req.Context(), to, e)
 	if err != nil {
 		failUpstream(u, err)
 		return
 	}
 	u.dialed = conn
-	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
-	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
-	//nolint:bodyclose // the body is read from the connection, which is closed
-	answer, source, err := exchange(u, to, opening(u, to, e, target, key), limited)
-	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
-		passAnswer(u, answer, limited)
-		return
-	}
-	if err == nil {
-		err = verify(u, answer.Header, acceptFor(key))
-	}
+	answer, err := exchange(u, to, e)
 	if err != nil {
 		failUpstream(u, err)
-		return
+	} else if answer != nil {
+		joinUpstream(u, answer)
 	}
-	near := acceptClient(u, answer.Header)
+}
+
+// joinUpstream has the session begin that an upstream has agreed to.
+func joinUpstream(u *upgrade, agreed http.Header) {
+	near := acceptClient(u, agreed)
 	if near != nil {
-		startSession(u, near, &peer{name: upstreamPeer, conn: conn, source: conn, reader: source})
+		startSession(u, near, &peer{name: upstreamPeer, conn: u.dialed, source: u.dialed, reader: u.dialedReader})
 	}
+}
+
+// endpointFor is the endpoint for a request, with the target to ask for. It is nil where there is none: the client has been
+// told.
+func endpointFor(u *upgrade, to *upstream) *endpoint {
+	if leadsBack(u.req.Header["Via"]) {
+		refuse(u, refuseLoop)
+		return nil
+	}
+	chosen := *choose(to, u.req)
+	chosen.target = targetFor(u, to, &chosen)
+	if chosen.target == "" {
+		refuse(u, refusePath)
+		return nil
+	}
+	return &chosen
 }
 
 // leadsBack reports whether a request has been here before: the endpoint leads back to this gateway.
@@ -324,27 +326,26 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 	pass(u.rw, answer)
 }
 
-// requestForm begins the opening handshake's request: its target, Host, key, offer and source. Further header lines
-// follow, and the upstream's tail.
-const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s"
+// requestForm is the opening handshake's request: its target, Host, key, offer and source, further header lines, and the
+// upstream's tail.
+const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s%s"
 
-// opening is the opening handshake's request for target at e.
-func opening(u *upgrade, to *upstream, e *endpoint, target, key string) *bytes.Buffer {
-	req := u.req
-	header, source, host := withoutNamed(req.Header), "", e.host
+// writeRequest writes the opening handshake's request to e.
+func writeRequest(u *upgrade, to *upstream, e *endpoint, key string) error {
+	req, source, host := u.req, "", e.host
 	if to.passHost {
 		host = req.Host
 	}
+	header := withoutNamed(req.Header)
 	if header["X-Forwarded-For"] != nil || header.Get("X-Forwarded-Proto") == "" || header.Get("X-Forwarded-Host") == "" {
 		header = completed(header, req, u.ip)
 	} else if to.tellsSource && u.ip != "" {
 		source = "X-Forwarded-For: " + u.ip + "\r\n"
 	}
-	request := new(bytes.Buffer)
-	fmt.Fprintf(request, requestForm, target, host, key, u.offer.lines, source)
-	_ = header.WriteSubset(request, to.withheld)
-	request.WriteString(to.tail)
-	return request
+	lines := new(bytes.Buffer)
+	_ = header.WriteSubset(lines, to.withheld)
+	_, err := fmt.Fprintf(u.dialed, requestForm, e.target, host, key, u.offer.lines, source, lines, to.tail)
+	return err
 }
 
 // completed is a copy of header, what goes on of a request's, that says where the request comes from, too. What its
@@ -429,26 +430,38 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 	})
 }
 
-// exchange sends the upstream a request, and reads its answer through limited: within upgradeTimeout, and for as long as the
-// client waits. source is what comes after that.
-func exchange(u *upgrade, to *upstream, request *bytes.Buffer, limited *io.LimitedReader) (answer *http.Response, source io.Reader, err error) {
+// exchange asks the upstream, and reads its answer: within upgradeTimeout, and for as long as the client waits. It returns
+// the header of a 101 that is true, or nil where the client has got another answer. What comes after it is to be read from
+// dialedReader.
+func exchange(u *upgrade, to *upstream, e *endpoint) (http.Header, error) {
 	conn := u.dialed
 	if to.upgradeTimeout > 0 {
 		_ = conn.SetDeadline(time.Now().Add(to.upgradeTimeout))
 	}
 	release := onDone(u.req.Context(), conn)
-	_, err = request.WriteTo(conn)
-	if err == nil {
-		reader := bufio.NewReaderSize(limited, answerBufferBytes)
-		answer, err = readAnswer(reader, limited, new(bytes.Buffer))
-		source = conn
-		if reader.Buffered() > 0 {
-			source = after(early(reader), conn)
-		}
+	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
+	err := writeRequest(u, to, e, key)
+	if err != nil {
+		release()
+		return nil, err
 	}
+	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	reader := bufio.NewReaderSize(limited, answerBufferBytes)
+	answer, err := readAnswer(reader, limited, new(bytes.Buffer)) //nolint:bodyclose // it is read from the connection, which is closed
 	release()
 	_ = conn.SetDeadline(never)
-	return answer, source, err
+	if err != nil {
+		return nil, err
+	}
+	u.dialedReader = conn
+	if reader.Buffered() > 0 {
+		u.dialedReader = after(early(reader), conn)
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		passAnswer(u, answer, limited)
+		return nil, nil
+	}
+	return answer.Header, verify(u, answer.Header, acceptFor(key))
 }
 
 // anyGet is the request that answers are read for, of which only the method counts.

@@ -51,10 +51,10 @@ func opened(t *testing.T, c object, header http.Header, rw http.ResponseWriter, 
 		requests <- strings.Replace(request, key, "KEY", 1)
 	}()
 	m := &Middleware{name: t.Name(), settings: set, report: func(string, error) {}}
-	v = &upgrade{middleware: m, rw: rw, req: &http.Request{
+	v = newUpgrade(m, rw, &http.Request{
 		Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Host: "client", RemoteAddr: "192.0.2.1:1", URL: &url.URL{Path: "/"}, Header: header,
-	}}
-	admit(v)
+	})
+	admit(v, set)
 	_ = listener.Close()
 	request := <-requests
 	via := "Via: 1.1 " + pseudonym + "\r\n"

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -64,9 +65,9 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		m.next.ServeHTTP(rw, req)
 		return
 	}
-	u := &upgrade{middleware: m, rw: rw, req: req}
+	u := newUpgrade(m, rw, req)
 	defer giveBack(u)
-	admit(u)
+	admit(u, m.settings)
 	if u.session != nil {
 		converse(u)
 	} else if u.inline != nil {
@@ -109,6 +110,7 @@ type upgrade struct {
 
 	// The connections of a session that may yet come to nothing.
 	dialed, taken net.Conn
+	dialedReader  io.Reader // dialed, behind the upstream's 101
 
 	// What has come of the request. Where all are nil, it has been answered.
 	checked *http.Request // left to next
@@ -116,13 +118,16 @@ type upgrade struct {
 	session *session
 }
 
+// newUpgrade is a request for a session, of which nothing has come yet.
+func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgrade {
+	ip, _, _ := net.SplitHostPort(req.RemoteAddr)
+	return &upgrade{
+		middleware: m, rw: rw, req: req, started: time.Now(), ip: ip, path: sentPath(req.URL), server: serverOf(req.Context()),
+	}
+}
+
 // admit takes an upgrade to its session, or answers it, or leaves it to next.
-func admit(u *upgrade) {
-	set, req := u.middleware.settings, u.req
-	u.started = time.Now()
-	u.path = sentPath(req.URL)
-	u.ip, _, _ = net.SplitHostPort(req.RemoteAddr)
-	u.server = serverOf(req.Context())
+func admit(u *upgrade, set *settings) {
 	refused := check(u, set)
 	if refused == nil {
 		refused = countConn(u, set.limits)
@@ -130,11 +135,11 @@ func admit(u *upgrade) {
 	if refused != nil {
 		refuse(u, refused)
 	} else if set.forward {
-		forward(u)
+		forward(u, set.upstream)
 	} else if set.inline {
 		prepareService(u)
 	} else {
-		u.checked = u.offer.onto(req)
+		u.checked = u.offer.onto(u.req)
 	}
 }
 
