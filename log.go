@@ -78,7 +78,7 @@ func logSession(u *upgrade) {
 		path = printable(path)
 	}
 	line := &sessionLine{
-		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
+		Time: time.Now().UTC().Format(timestampForm), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
 		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: path, Subprotocol: u.subprotocol,
 		Duration:   float64(time.Since(u.started).Milliseconds()) / 1000,
 		FromClient: trafficFrom(s.toUpstream), FromUpstream: trafficFrom(s.toClient), Heartbeat: s.unpinged,
@@ -204,9 +204,12 @@ func admitEvent(line *eventLine, now time.Time) bool {
 	return true
 }
 
-// timestamp is a time in RFC 3339, UTC, milliseconds.
+// timestampForm is RFC 3339 with milliseconds.
+const timestampForm = "2006-01-02T15:04:05.000Z07:00"
+
+// timestamp is a time as lines have it, in UTC.
 func timestamp(at time.Time) string {
-	return at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	return at.UTC().Format(timestampForm)
 }
 
 // maxText is how much of a text from outside a line shows, in bytes.

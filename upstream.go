@@ -332,13 +332,12 @@ const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnec
 
 // writeRequest writes the opening handshake's request to e.
 func writeRequest(u *upgrade, to *upstream, e *endpoint, key string) error {
-	req, source, host := u.req, "", e.host
+	header, source, host := withoutNamed(u.req.Header), "", e.host
 	if to.passHost {
-		host = req.Host
+		host = u.req.Host
 	}
-	header := withoutNamed(req.Header)
 	if header["X-Forwarded-For"] != nil || header.Get("X-Forwarded-Proto") == "" || header.Get("X-Forwarded-Host") == "" {
-		header = completed(header, req, u.ip)
+		header = completed(header, u.req, u.ip)
 	} else if to.tellsSource && u.ip != "" {
 		source = "X-Forwarded-For: " + u.ip + "\r\n"
 	}
