@@ -172,22 +172,22 @@ func (o *options) protocols() []string {
 func (o *options) limits() limits {
 	target := o.oneOf("pingTarget", "both", "client", "upstream")
 	l := limits{
-		pingInterval:  o.duration("pingInterval", "", least, most),
+		pingInterval:  o.duration("pingInterval", "", minDuration, maxDuration),
 		pingClient:    target != "upstream",
 		pingUpstream:  target != "client",
-		pongTimeout:   o.duration("pongTimeout", "", least, most),
-		maxInactivity: o.duration("maxInactivity", "", least, most),
-		maxLifetime:   o.duration("maxLifetime", "", least, most),
-		writeTimeout:  o.duration("writeTimeout", "30s", least, most),
-		closeTimeout:  o.duration("closeTimeout", "5s", least, mostClosing),
-		drainTimeout:  o.duration("drainTimeout", "8s", 0, most),
+		pongTimeout:   o.duration("pongTimeout", "", minDuration, maxDuration),
+		maxInactivity: o.duration("maxInactivity", "", minDuration, maxDuration),
+		maxLifetime:   o.duration("maxLifetime", "", minDuration, maxDuration),
+		writeTimeout:  o.duration("writeTimeout", "30s", minDuration, maxDuration),
+		closeTimeout:  o.duration("closeTimeout", "5s", minDuration, maxCloseTimeout),
+		drainTimeout:  o.duration("drainTimeout", "8s", 0, maxDuration),
 
 		restartCode:      o.closeCode("restartCode", closeRestart),
 		upstreamLostCode: o.closeCode("upstreamLostCode", closeBadGateway),
 
 		maxFrameSize:   o.size("maxFrameSize"),
 		maxMessageSize: o.size("maxMessageSize"),
-		messageRate:    o.rate("messageRate", mostMessages),
+		messageRate:    o.rate("messageRate", maxMessages),
 		messageBurst:   float64(o.count("messageBurst")),
 		maxConnections: o.count("maxConnections"),
 		maxPerClient:   o.count("maxConnectionsPerClient"),
@@ -198,7 +198,7 @@ func (o *options) limits() limits {
 	o.addIf(unpinged && target != "both", "pingTarget", "set", "needs pingInterval: without it nobody is pinged")
 	o.addIf(l.closeTimeout == 0, "closeTimeout", "off", "must be set, for a peer that never answers would never be let go, 5s is the default")
 	o.addIf(l.maxMessageSize > 0 && l.maxFrameSize > l.maxMessageSize, "maxFrameSize", "above maxMessageSize", "must not be: no frame is larger than its message")
-	o.addIf(l.messageBurst > mostMessages, "messageBurst", strconv.Itoa(int(l.messageBurst)), "must be at most "+strconv.Itoa(mostMessages))
+	o.addIf(l.messageBurst > maxMessages, "messageBurst", strconv.Itoa(int(l.messageBurst)), "must be at most "+strconv.Itoa(maxMessages))
 	o.addIf(l.messageBurst > 0 && l.messageRate == 0, "messageBurst", "set", "needs messageRate: without it messages are free")
 	if l.messageBurst == 0 {
 		l.messageBurst = l.messageRate
@@ -245,11 +245,11 @@ func (o *options) upstream() *upstream {
 		appendPath:     o.oneOf("upstreamPath", "fixed", "append") == "append",
 		passHost:       o.flag("passHostHeader"),
 		headers:        o.headers(),
-		dialer:         &net.Dialer{Timeout: o.duration("connectTimeout", "5s", least, most)},
-		upgradeTimeout: o.duration("upgradeTimeout", "5s", least, most),
+		dialer:         &net.Dialer{Timeout: o.duration("connectTimeout", "5s", minDuration, maxDuration)},
+		upgradeTimeout: o.duration("upgradeTimeout", "5s", minDuration, maxDuration),
 	}
 	rules := o.sections("upstreamRules")
-	written, there := o.look("upstreamEndpoint")
+	written, there := o.lookup("upstreamEndpoint")
 	if !there {
 		o.section("tls")
 		return to
@@ -311,13 +311,13 @@ func (o *options) rule(seen map[string]string) upstreamRule {
 		header: textproto.CanonicalMIMEHeaderKey(o.text("header", "")), query: o.text("query", ""), cookie: o.text("cookie", ""),
 		endpoint: &endpoint{},
 	}
-	value, _ := o.look("value")
+	value, _ := o.lookup("value")
 	r.value = o.single("value", value)
 	o.checkRule(key, &r)
-	look := strings.Join([]string{r.header, r.query, r.cookie, r.value}, "\n")
-	o.addIf(seen[look] != "", key, "a repetition of "+seen[look], "leave one out: only the first would be used")
-	seen[look] = key
-	written, there := o.look("upstreamEndpoint")
+	source := strings.Join([]string{r.header, r.query, r.cookie, r.value}, "\n")
+	o.addIf(seen[source] != "", key, "a repetition of "+seen[source], "leave one out: only the first would be used")
+	seen[source] = key
+	written, there := o.lookup("upstreamEndpoint")
 	if there {
 		r.endpoint = o.endpoint("upstreamEndpoint", written)
 	} else {

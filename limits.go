@@ -50,13 +50,13 @@ const (
 	// maxGrace bounds grace: as long as a process that stood still may need to hear what came meanwhile.
 	maxGrace = 250 * time.Millisecond
 
-	// least and most are the shortest and the longest time that a session can keep. The longest leaves room for sums.
-	least       = 10 * time.Millisecond
-	most        = 100 * 365 * 24 * time.Hour
-	mostClosing = 24 * time.Hour // of closeTimeout
+	// minDuration and maxDuration bound what a session can keep. The longest leaves room for sums.
+	minDuration     = 10 * time.Millisecond
+	maxDuration     = 100 * 365 * 24 * time.Hour
+	maxCloseTimeout = 24 * time.Hour
 
-	// mostMessages is the largest rate and burst of messages: more than one session can have.
-	mostMessages = 1_000_000_000
+	// maxMessages is the largest rate and burst of messages: more than one session can have.
+	maxMessages = 1_000_000_000
 )
 
 // settled has the limits know what follows from them, which no session has to find out again.
@@ -68,7 +68,7 @@ func (l limits) settled() *limits {
 		l.upstreamLostCode = closeBadGateway
 	}
 	l.tick = l.workTick()
-	l.grace = clamped(l.pongTimeout/8, least, maxGrace)
+	l.grace = clamped(l.pongTimeout/8, minDuration, maxGrace)
 	l.idleLimit = later(0, l.maxInactivity)
 	l.bounded = l.maxConnections > 0 || l.maxPerClient > 0
 	l.timed = l.maxLifetime > 0 || l.maxInactivity > 0 || l.pingInterval > 0
@@ -82,14 +82,10 @@ func (l limits) settled() *limits {
 // says.
 func (l limits) workTick() time.Duration {
 	tick := quietTick
-	if l.writeTimeout > 0 && l.writeTimeout/4 < tick {
-		tick = l.writeTimeout / 4
-	}
-	if l.maxInactivity > 0 && l.maxInactivity/8 < tick {
-		tick = l.maxInactivity / 8
-	}
-	if l.pongTimeout > 0 && l.pongTimeout/4 < tick {
-		tick = l.pongTimeout / 4
+	for _, bound := range []time.Duration{l.writeTimeout / 4, l.maxInactivity / 8, l.pongTimeout / 4} {
+		if bound > 0 && bound < tick {
+			tick = bound
+		}
 	}
 	return tick
 }
@@ -149,10 +145,10 @@ func countConn(u *upgrade, l *limits) *refusal {
 // tooMany is why there may be no session more than all of the middleware, and own of the client, or nil.
 func tooMany(l *limits, all, own int) *refusal {
 	if l.maxConnections > 0 && all >= l.maxConnections {
-		return refuseCrowd
+		return refuseFull
 	}
 	if l.maxPerClient > 0 && own >= l.maxPerClient {
-		return refuseClient
+		return refuseClientFull
 	}
 	return nil
 }

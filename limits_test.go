@@ -19,12 +19,12 @@ func TestCounts(t *testing.T) {
 	}{
 		{"a", false, nil},
 		{"a", false, nil},
-		{"a", false, refuseClient},
+		{"a", false, refuseClientFull},
 		{"b", false, nil},
-		{"c", false, refuseCrowd},
+		{"c", false, refuseFull},
 		{"a", true, nil},
 		{"c", false, nil},
-		{"a", false, refuseCrowd},
+		{"a", false, refuseFull},
 		{"b", true, nil},
 		{"a", false, nil},
 	}
@@ -54,7 +54,7 @@ func come(name, client string, l *limits) *refusal {
 	req.RemoteAddr = client + ":1"
 	m := &Middleware{name: name, settings: &settings{limits: l}}
 	admit(newUpgrade(m, answer, req), m.settings)
-	for _, refused := range []*refusal{refuseCrowd, refuseClient} {
+	for _, refused := range []*refusal{refuseFull, refuseClientFull} {
 		if answer.Code == refused.status {
 			return refused
 		}
@@ -292,7 +292,7 @@ func TestSizesAreJudgedFromHeaders(t *testing.T) {
 			}
 			client, upstream := newScript(join(c.good, c.bad), 1000, true), newScript(nil, 1000, true)
 			s := newSession(newPeer(clientPeer, client), newPeer(upstreamPeer, upstream), plain,
-				newSettings(limits{closeTimeout: least, maxFrameSize: c.maxFrame, maxMessageSize: c.maxMessage}), nil)
+				newSettings(limits{closeTimeout: minDuration, maxFrameSize: c.maxFrame, maxMessageSize: c.maxMessage}), nil)
 			run(s)
 			if s.outcome.code != c.fault.code || s.outcome.reason != "client: "+c.fault.reason {
 				t.Errorf("the outcome is %+v, want %v", s.outcome, c.fault)

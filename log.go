@@ -186,13 +186,13 @@ func admitEvent(line *eventLine, now time.Time) bool {
 	defer eventRatesMu.Unlock()
 	key := line.Name + "\n" + line.Reason
 	rate := eventRates[key]
-	if rate == nil || now.Sub(rate.began) >= time.Second {
-		fresh := &eventRate{began: now}
-		if rate != nil {
-			fresh.omitted = rate.omitted
-		}
-		rate = fresh
+	if rate == nil {
+		rate = &eventRate{}
 		eventRates[key] = rate
+	}
+	if now.Sub(rate.began) >= time.Second {
+		rate.began = now
+		rate.lines = 0
 	}
 	rate.lines++
 	if rate.lines > maxEventsPerSecond {

@@ -86,8 +86,8 @@ func (o *options) reject(key, value, remedy string) {
 	o.add(o.prefix+key, quoted(value), remedy)
 }
 
-// look is the value of a key, and whether the key is there.
-func (o *options) look(key string) (value any, ok bool) {
+// lookup is the value of a key, and whether the key is there.
+func (o *options) lookup(key string) (value any, ok bool) {
 	o.known = append(o.known, key)
 	value, ok = o.values[strings.ToLower(key)]
 	return value, ok
@@ -96,7 +96,7 @@ func (o *options) look(key string) (value any, ok bool) {
 // filled is the value of a key, nil where nothing is written: in a file an empty list or map reaches Traefik's decoder as
 // an empty text.
 func (o *options) filled(key string) any {
-	value, _ := o.look(key)
+	value, _ := o.lookup(key)
 	if value == "" {
 		return nil
 	}
@@ -122,24 +122,23 @@ var zero = regexp.MustCompile(`^(0+(\.0*)?[a-zA-Zµ]*)+$`)
 
 // keysOn are those of keys that are on.
 func (o *options) keysOn(keys []string) []string {
-	var on []string
-	for _, key := range keys {
-		if o.isOn(key) {
-			on = append(on, key)
-		}
-	}
-	return on
+	return filter(keys, func(key string) bool { return o.isOn(key) })
 }
 
 // keysThere are those of keys that are there and not empty, be it to switch something off.
 func (o *options) keysThere(keys []string) []string {
-	var there []string
+	return filter(keys, func(key string) bool { return scalar(o.values[strings.ToLower(key)]) != "" })
+}
+
+// filter is those of keys for which keep is true.
+func filter(keys []string, keep func(key string) bool) []string {
+	var kept []string
 	for _, key := range keys {
-		if scalar(o.values[strings.ToLower(key)]) != "" {
-			there = append(there, key)
+		if keep(key) {
+			kept = append(kept, key)
 		}
 	}
-	return there
+	return kept
 }
 
 // finish reports the keys that no option has. It comes last, when all have been read.
@@ -245,7 +244,7 @@ func (o *options) single(key string, value any) string {
 
 // text is a key's value, trimmed; fallback where the key is not there.
 func (o *options) text(key, fallback string) string {
-	value, ok := o.look(key)
+	value, ok := o.lookup(key)
 	if !ok {
 		return fallback
 	}
@@ -299,9 +298,9 @@ func (o *options) rate(key string, most float64) float64 {
 // sizeUnits are what a size may end with, and how many bytes each is.
 var sizeUnits = map[string]uint64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
-// mostSize is the largest size that may be written, on all platforms. One that is larger than any frame here is as good as
+// maxSize is the largest size that may be written, on all platforms. One that is larger than any frame here is as good as
 // that.
-const mostSize = 1 << 62
+const maxSize = 1 << 62
 
 // size is a number of bytes, such as 64KiB; empty and 0 are off.
 func (o *options) size(key string) int {
@@ -317,7 +316,7 @@ func (o *options) size(key string) int {
 		}
 	}
 	number, err := strconv.ParseUint(digits, 10, 64)
-	if errors.Is(err, strconv.ErrRange) || err == nil && number > mostSize/unit {
+	if errors.Is(err, strconv.ErrRange) || err == nil && number > maxSize/unit {
 		o.reject(key, value, "must be smaller, no frame is that large, 0 is off")
 		return 0
 	}
@@ -355,7 +354,7 @@ func (o *options) duration(key, fallback string, shortest, longest time.Duration
 // for the caller to judge. It is not ok where the key is not there, or no list.
 func (o *options) list(key string) ([]string, bool) {
 	var items []string
-	value, there := o.look(key)
+	value, there := o.lookup(key)
 	if !there {
 		return nil, false
 	}

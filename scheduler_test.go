@@ -50,7 +50,7 @@ func TestLifetimeSpreads(t *testing.T) {
 
 func TestGrace(t *testing.T) {
 	for pong, want := range map[time.Duration]time.Duration{
-		20 * time.Millisecond: least, time.Second: 125 * time.Millisecond, time.Minute: maxGrace,
+		20 * time.Millisecond: minDuration, time.Second: 125 * time.Millisecond, time.Minute: maxGrace,
 	} {
 		if got := (limits{pongTimeout: pong}).settled().grace; got != want {
 			t.Errorf("pongTimeout %v: %v, want %v", pong, got, want)

@@ -46,24 +46,24 @@ var (
 	retrySoon      = map[string]string{"Retry-After": "1"}
 	retryLater     = map[string]string{"Retry-After": "5"}
 
-	refuseNoUpgrade = &refusal{http.StatusUpgradeRequired, "no_upgrade", "This address speaks WebSocket only: connect with a WebSocket client, or have proxies in between pass the Upgrade and Connection headers.", upgradeHeaders}
-	refuseProtocol  = &refusal{http.StatusUpgradeRequired, "http_version", "WebSocket is spoken over HTTP/1.1 here.", upgradeHeaders}
-	refuseMethod    = &refusal{http.StatusMethodNotAllowed, "bad_method", "A WebSocket upgrade needs the method GET.", allowGet}
-	refuseVersion   = &refusal{http.StatusUpgradeRequired, "bad_version", "Only version 13 of the WebSocket protocol is spoken here.", upgradeHeaders}
-	refuseKey       = &refusal{http.StatusBadRequest, "bad_key", "Sec-WebSocket-Key must be given once, as 16 bytes in base64.", nil}
-	refuseBody      = &refusal{http.StatusBadRequest, "has_body", "A WebSocket upgrade must have no body.", nil}
-	refuseLength    = &refusal{http.StatusBadRequest, "too_long", "A list in a header, or the path, has more than 100 items.", nil}
-	refuseOrigin    = &refusal{http.StatusForbidden, "bad_origin", "This origin may not connect here.", nil}
-	refuseOffer     = &refusal{http.StatusBadRequest, "no_subprotocol", "None of the offered subprotocols is spoken here.", nil}
-	refusePath      = &refusal{http.StatusBadRequest, "bad_path", "The path must begin with a slash, and have neither dot segments nor spaces and control characters.", nil}
-	refuseLoop      = &refusal{http.StatusLoopDetected, "loop", "The WebSocket server behind this address leads back to it.", nil}
-	refuseGateway   = &refusal{http.StatusBadGateway, "upstream_failed", "The WebSocket server behind this address did not accept the connection.", nil}
-	refuseTimeout   = &refusal{http.StatusGatewayTimeout, "upstream_timeout", "The WebSocket server behind this address did not answer in time.", nil}
-	refuseGone      = &refusal{statusClientClosed, "client_gone", "The client closed the connection.", nil}
-	refuseRestart   = &refusal{http.StatusServiceUnavailable, "restarting", "This gateway is restarting: connect again in a moment.", retrySoon}
-	refuseCrowd     = &refusal{http.StatusServiceUnavailable, "too_many_sessions", "There are as many WebSocket sessions here as there may be: connect again later.", retryLater}
-	refuseClient    = &refusal{http.StatusTooManyRequests, "too_many_sessions_of_client", "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", retryLater}
-	refuseHijack    = &refusal{http.StatusInternalServerError, "not_hijackable", "This connection cannot be upgraded.", nil}
+	refuseNoUpgrade  = &refusal{http.StatusUpgradeRequired, "no_upgrade", "This address speaks WebSocket only: connect with a WebSocket client, or have proxies in between pass the Upgrade and Connection headers.", upgradeHeaders}
+	refuseProtocol   = &refusal{http.StatusUpgradeRequired, "http_version", "WebSocket is spoken over HTTP/1.1 here.", upgradeHeaders}
+	refuseMethod     = &refusal{http.StatusMethodNotAllowed, "bad_method", "A WebSocket upgrade needs the method GET.", allowGet}
+	refuseVersion    = &refusal{http.StatusUpgradeRequired, "bad_version", "Only version 13 of the WebSocket protocol is spoken here.", upgradeHeaders}
+	refuseKey        = &refusal{http.StatusBadRequest, "bad_key", "Sec-WebSocket-Key must be given once, as 16 bytes in base64.", nil}
+	refuseBody       = &refusal{http.StatusBadRequest, "has_body", "A WebSocket upgrade must have no body.", nil}
+	refuseLength     = &refusal{http.StatusBadRequest, "too_long", "A list in a header, or the path, has more than 100 items.", nil}
+	refuseOrigin     = &refusal{http.StatusForbidden, "bad_origin", "This origin may not connect here.", nil}
+	refuseOffer      = &refusal{http.StatusBadRequest, "no_subprotocol", "None of the offered subprotocols is spoken here.", nil}
+	refusePath       = &refusal{http.StatusBadRequest, "bad_path", "The path must begin with a slash, and have neither dot segments nor spaces and control characters.", nil}
+	refuseLoop       = &refusal{http.StatusLoopDetected, "loop", "The WebSocket server behind this address leads back to it.", nil}
+	refuseGateway    = &refusal{http.StatusBadGateway, "upstream_failed", "The WebSocket server behind this address did not accept the connection.", nil}
+	refuseTimeout    = &refusal{http.StatusGatewayTimeout, "upstream_timeout", "The WebSocket server behind this address did not answer in time.", nil}
+	refuseGone       = &refusal{statusClientClosed, "client_gone", "The client closed the connection.", nil}
+	refuseRestart    = &refusal{http.StatusServiceUnavailable, "restarting", "This gateway is restarting: connect again in a moment.", retrySoon}
+	refuseFull       = &refusal{http.StatusServiceUnavailable, "too_many_sessions", "There are as many WebSocket sessions here as there may be: connect again later.", retryLater}
+	refuseClientFull = &refusal{http.StatusTooManyRequests, "too_many_sessions_of_client", "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", retryLater}
+	refuseHijack     = &refusal{http.StatusInternalServerError, "not_hijackable", "This connection cannot be upgraded.", nil}
 )
 
 // answerRefusal answers a client with a refusal, as plain text.
@@ -138,19 +138,14 @@ var usualUpgrade = map[string]bool{
 
 // guardLists is guardUpgrade for an Upgrade list, a line break, and a Connection list.
 func guardLists(lists string) *refusal {
-	if len(lists) > maxItems && hasLong(lists) {
+	ofUpgrade, ofConnection, _ := strings.Cut(lists, "\n")
+	if isLong(ofUpgrade) || isLong(ofConnection) {
 		return refuseLength
 	}
 	if !asking.MatchString(lists) {
 		return refuseNoUpgrade
 	}
 	return nil
-}
-
-// hasLong reports whether one of two lists, with a line break between them, is too long.
-func hasLong(lists string) bool {
-	first, second, _ := strings.Cut(lists, "\n")
-	return isLong(first) || isLong(second)
 }
 
 // isLong reports whether a list has more items than it may have.
