@@ -118,9 +118,7 @@ func eventOf(u *upgrade, status int, reason, level, message string) *eventLine {
 
 // reportClient logs why a client's connection could not be had, or not be written to.
 func reportClient(u *upgrade, r *refusal, cause error) {
-	line := eventOf(u, r.status, r.reason, "error", "client connection not taken over")
-	line.Error = cause.Error()
-	logEvent(line)
+	reportError(u, r, "client connection not taken over", cause)
 }
 
 // hintNoop tells, once, of a service that upgrades nothing: noop@internal answers all requests so.
@@ -138,7 +136,12 @@ func reportUpstream(u *upgrade, r *refusal, cause error) {
 	if name == "" {
 		name = "of an unknown address"
 	}
-	line := eventOf(u, r.status, r.reason, "error", "upstream "+name+" failed")
+	reportError(u, r, "upstream "+name+" failed", cause)
+}
+
+// reportError logs the cause of a refusal.
+func reportError(u *upgrade, r *refusal, message string, cause error) {
+	line := eventOf(u, r.status, r.reason, "error", message)
 	line.Error = cause.Error()
 	logEvent(line)
 }
