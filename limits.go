@@ -122,14 +122,15 @@ func countConn(u *upgrade, l *limits) *refusal {
 	if u.server.shutdown.Err() != nil {
 		return refuseRestart
 	}
-	name, client := u.middleware.name, u.ip
+	name := u.middleware.name
+	client := u.ip
 	if client == "" || l.maxPerClient > 0 {
 		client = clientOf(u, l)
 	}
 	key := name + "\n" + client
 	connCountsMu.Lock()
 	if l.bounded {
-		refused := tooMany(l, connCounts[name], connCounts[key])
+		refused := tooMany(l, name, key)
 		if refused != nil {
 			connCountsMu.Unlock()
 			return refused
@@ -142,12 +143,13 @@ func countConn(u *upgrade, l *limits) *refusal {
 	return nil
 }
 
-// tooMany is why there may be no session more than all of the middleware, and own of the client, or nil.
-func tooMany(l *limits, all, own int) *refusal {
-	if l.maxConnections > 0 && all >= l.maxConnections {
+// tooMany is why there may be no more sessions of the middleware called name, or of its client with this key, or nil. Needs
+// connCountsMu.
+func tooMany(l *limits, name, key string) *refusal {
+	if l.maxConnections > 0 && connCounts[name] >= l.maxConnections {
 		return refuseFull
 	}
-	if l.maxPerClient > 0 && own >= l.maxPerClient {
+	if l.maxPerClient > 0 && connCounts[key] >= l.maxPerClient {
 		return refuseClientFull
 	}
 	return nil

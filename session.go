@@ -125,7 +125,9 @@ func newSessionTemplate(rules *frameRules, l *limits) *sessionTemplate {
 // It is one function, and copies what it can, for interpreted calls and steps are what an opening handshake is made of.
 func newSession(client, upstream *peer, rules *frameRules, set *settings, report func(string, error)) *session {
 	t := set.templates[rules]
-	l, started, parsers := set.limits, time.Now(), append([]parser(nil), t.parsers...)
+	l := set.limits
+	started := time.Now()
+	parsers := append([]parser(nil), t.parsers...)
 	near := make([]byte, restBuffer)
 	far := make([]byte, restBuffer)
 	parsers[0].opened = started
@@ -153,10 +155,15 @@ func newSession(client, upstream *peer, rules *frameRules, set *settings, report
 		furnish(s, t)
 	}
 	if set.tunnel {
-		toUpstream.parser.left = 1 // for good: nothing of ours goes into a tunnel
-		toClient.parser.left = 1
+		keepOut(s)
 	}
 	return s
+}
+
+// keepOut has nothing of ours go into a tunnel, for good: no frame there ever ends.
+func keepOut(s *session) {
+	s.toUpstream.parser.left = 1
+	s.toClient.parser.left = 1
 }
 
 // reverse is the other direction.
