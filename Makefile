@@ -36,7 +36,7 @@ demo-build:
 	go build -C e2e -o .bin/demo ./demo
 
 ## test: everything that needs no Traefik
-# The race detector watches compiled code only: Yaegi resolves types lazily and without a lock.
+# The race detector watches compiled code, and the first upgrades of an interpreter (TestFirstAtOnce).
 # The demo hosts the plugin interpreted.
 test: $(YAEGI) $(TRAPS) $(PEERS) packages
 	go test -race ./...

@@ -230,7 +230,7 @@ func breach(s *session, f *direction) {
 		return
 	}
 	if frame == nil {
-		frame = lossFrame(s, f.to, f.from.name+" "+fault.kind())
+		frame = lossFrame(s, f.to, f.from.name+" "+faultKind(fault))
 	}
 	sendClose(s, f, frame)
 }

@@ -398,8 +398,8 @@ func (o *options) tls(secure bool) *tlsSource {
 		section.tlsFiles(source)
 		section.finish()
 	}
-	source.versions = source.fileVersions()
-	source.current = source.load(o.mistakes)
+	source.versions = fileVersions(source)
+	source.current = loadFiles(source, o.mistakes)
 	return source
 }
 

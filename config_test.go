@@ -100,7 +100,7 @@ func TestOriginsWithoutADomain(t *testing.T) {
 			t.Errorf("%s is taken: %+v", value, rule)
 		}
 	}
-	if rule, remedy := parseOrigin("chrome-extension://*"); remedy != "" || rule.allows(origin{"chrome-extension", "a.b", ""}, "") || !rule.allows(origin{"chrome-extension", "abc", ""}, "") {
+	if rule, remedy := parseOrigin("chrome-extension://*"); remedy != "" || allows(rule, origin{"chrome-extension", "a.b", ""}, "") || !allows(rule, origin{"chrome-extension", "abc", ""}, "") {
 		t.Errorf("an extension: %+v, %s", rule, remedy)
 	}
 }

@@ -74,8 +74,8 @@ type fault struct {
 	reason string
 }
 
-// kind is what the other peer is told of a fault.
-func (f *fault) kind() string {
+// faultKind is what the other peer is told of a fault.
+func faultKind(f *fault) string {
 	if f.code == closePolicy || f.code == closeTooBig {
 		return "limit exceeded"
 	}

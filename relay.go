@@ -33,10 +33,12 @@ const (
 )
 
 // What a peer has sent already goes before a close frame of ours to the other one: that is sent when nothing has come for
-// deliverPause, or after deliverTimeout, and half of closeTimeout at most.
+// deliverPause, or after deliverTimeout. Where leastBacklog bytes have come by then, it waits for backlogTimeout at most.
 const (
 	deliverPause   = 10 * time.Millisecond
 	deliverTimeout = 250 * time.Millisecond
+	backlogTimeout = time.Second
+	leastBacklog   = 1 << 20
 )
 
 // direction is one way of a session. Its pump, a goroutine, relays it, and owns what is not said to be shared; the record has
@@ -66,6 +68,7 @@ type direction struct {
 	pingAt  int64         // bytes passed on when the destination was sent the first ping that it has not answered
 	readAt  int64         // and of those, what the destination has read for sure
 	told    bool          // the pump knows of a close frame that it is to send
+	toldAt  int64         // how many bytes had been passed on then
 	sendBy  time.Duration // and until when it may put that off
 	passed  int64         // of bytes, at the last look
 	data    int64         // of those, what was no ping or pong

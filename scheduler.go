@@ -407,14 +407,22 @@ func takeClose(s *session, f *direction, now time.Duration) []byte {
 	other := reverse(s, f)
 	if !f.told {
 		f.told = true
+		f.toldAt = f.bytes
 		f.sendBy = now + clamped(s.closeTimeout/2, 0, deliverTimeout)
-	} else if f.idle && (other.idle || other.told) || now >= f.sendBy {
+	} else if f.idle && (other.idle || other.told) || now >= f.sendBy && !hasBacklog(s, f, now) {
 		return f.to.pendingClose
 	}
 	f.idle = false
 	f.readBy = now + deliverPause
 	f.writeBy = later(now+deliverPause, s.writeTimeout)
 	return nil
+}
+
+// hasBacklog reports whether what still comes is most likely what had come when the pump was told: a lot, but no more than
+// buffers hold. Needs session.mu.
+func hasBacklog(s *session, f *direction, now time.Duration) bool {
+	delivered := f.bytes - f.toldAt
+	return delivered >= leastBacklog && delivered < mostInFlight && now < s.closingAt+clamped(s.closeTimeout/2, 0, backlogTimeout)
 }
 
 // observe notes what has come and gone since the last look. Needs session.mu.

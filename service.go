@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"runtime"
 	"strings"
@@ -79,7 +80,7 @@ func prepareService(u *upgrade) {
 	u.inline = h
 	u.checked = u.req.WithContext(ctx)
 	if u.offer.cut {
-		u.checked = u.offer.onto(u.checked)
+		u.checked = withOffer(u.checked, u.offer)
 	}
 }
 
@@ -339,7 +340,7 @@ func failService(h *hijackWriter, cause error) {
 	}
 	reportUpstream(h.upgrade, r, cause)
 	_ = h.upgrade.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	_, _ = h.upgrade.taken.Write(r.response())
+	_, _ = h.upgrade.taken.Write(responseOf(r))
 }
 
 // deadEnd is what Traefik's proxy gets for its client's connection. Nothing comes from it, and what is written to it is
@@ -532,4 +533,18 @@ func byProxy() bool {
 func leadsToProxy(stack string) bool {
 	ours, _, found := strings.Cut(stack, "net/http/httputil.(*ReverseProxy).handleUpgradeResponse\n")
 	return found && strings.Count(ours, "yaegi/interp.genFunctionWrapper") <= 1
+}
+
+// warmUp is for the first New of the interpreter, which all middlewares share.
+var warmUp sync.Once
+
+// warm has compiled code take the values of ours that it calls methods of. Yaegi resolves the types of a method when it is
+// first taken as a value, and without a lock: the first upgrades would race for them.
+func warm() {
+	conn, _ := net.Pipe()
+	h := &hijackWriter{ResponseWriter: httptest.NewRecorder(), upgrade: &upgrade{taken: conn}, client: newPeer(clientPeer, conn), server: conn}
+	_, _, _ = http.NewResponseController(h).Hijack()
+	_ = tls.Client(deadEndConn(newDeadEnd(h)), nil)
+	_, far := newService(conn)
+	_ = tls.Client(pipedConn(far), nil)
 }

@@ -23,14 +23,14 @@ type tlsSource struct {
 	failed   bool   // the files could not be used the last time
 }
 
-// config is the configuration for a dial to hostname.
-func (t *tlsSource) config(hostname string) *tls.Config {
+// configFor is the configuration for a dial to hostname.
+func configFor(t *tlsSource, hostname string) *tls.Config {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if versions := t.fileVersions(); versions != t.versions || t.failed {
+	if versions := fileVersions(t); versions != t.versions || t.failed {
 		t.versions = versions
 		m := &mistakes{}
-		fresh := t.load(m)
+		fresh := loadFiles(t, m)
 		t.failed = len(m.list) > 0
 		if t.failed {
 			// Most likely a file is being written: the next dial reads it again.
@@ -47,7 +47,7 @@ func (t *tlsSource) config(hostname string) *tls.Config {
 }
 
 // fileVersions tells one state of the files from another.
-func (t *tlsSource) fileVersions() string {
+func fileVersions(t *tlsSource) string {
 	versions := ""
 	for _, name := range []string{t.caFile, t.certFile, t.keyFile} {
 		if name == "" {
@@ -60,8 +60,8 @@ func (t *tlsSource) fileVersions() string {
 	return versions
 }
 
-// load makes a configuration of the options, reading the files, and notes what is wrong with those that cannot be used.
-func (t *tlsSource) load(m *mistakes) *tls.Config {
+// loadFiles makes a configuration of the options, reading the files, and notes what is wrong with those that cannot be used.
+func loadFiles(t *tlsSource, m *mistakes) *tls.Config {
 	config := &tls.Config{
 		ServerName:         t.serverName,
 		MinVersion:         t.minimum,
@@ -69,18 +69,18 @@ func (t *tlsSource) load(m *mistakes) *tls.Config {
 		NextProtos:         []string{"http/1.1"},
 	}
 	if t.caFile != "" {
-		t.loadRoots(m, config)
+		loadRoots(t, m, config)
 	}
 	m.addIf(t.certFile == "" && t.keyFile != "", "tls.keyFile", "set without tls.certFile", "name both or neither")
 	m.addIf(t.certFile != "" && t.keyFile == "", "tls.certFile", "set without tls.keyFile", "name both or neither")
 	if t.certFile != "" && t.keyFile != "" {
-		t.loadPair(m, config)
+		loadPair(t, m, config)
 	}
 	return config
 }
 
 // loadRoots reads the authorities into config.
-func (t *tlsSource) loadRoots(m *mistakes, config *tls.Config) {
+func loadRoots(t *tlsSource, m *mistakes, config *tls.Config) {
 	pem, err := os.ReadFile(t.caFile)
 	if err != nil {
 		m.add("tls.caFile", quoted(t.caFile), "cannot be read: "+err.Error())
@@ -91,7 +91,7 @@ func (t *tlsSource) loadRoots(m *mistakes, config *tls.Config) {
 }
 
 // loadPair reads our own certificate and its key into config.
-func (t *tlsSource) loadPair(m *mistakes, config *tls.Config) {
+func loadPair(t *tlsSource, m *mistakes, config *tls.Config) {
 	pair, err := tls.LoadX509KeyPair(t.certFile, t.keyFile)
 	if err != nil {
 		m.add("tls.certFile", quoted(t.certFile), "cannot be used with tls.keyFile: "+err.Error())

@@ -100,8 +100,8 @@ func saysClose(header http.Header) bool {
 	return closeToken.MatchString(strings.Join(header["Connection"], ","))
 }
 
-// response is the refusal for a connection that the server has given away already.
-func (r *refusal) response() []byte {
+// responseOf is the refusal for a connection that the server has given away already.
+func responseOf(r *refusal) []byte {
 	body := r.sentence + "\n"
 	answer := &http.Response{
 		StatusCode: r.status, ProtoMajor: 1, ProtoMinor: 1, Close: true,
@@ -303,7 +303,7 @@ func allowsOrigin(rules []originRule, req *http.Request) bool {
 		site, ok = splitOrigin(values[0])
 	}
 	for _, rule := range rules {
-		if ok && rule.allows(site, req.Host) {
+		if ok && allows(rule, site, req.Host) {
 			return true
 		}
 	}
@@ -311,22 +311,22 @@ func allowsOrigin(rules []originRule, req *http.Request) bool {
 }
 
 // allows reports whether the rule takes a request to host from site, which is empty where the request names none.
-func (r originRule) allows(site origin, host string) bool {
-	if r.keyword == "none" || site.scheme == "" {
-		return r.keyword == "none" && site.scheme == ""
+func allows(rule originRule, site origin, host string) bool {
+	if rule.keyword == "none" || site.scheme == "" {
+		return rule.keyword == "none" && site.scheme == ""
 	}
-	if r.keyword == "same-host" {
+	if rule.keyword == "same-host" {
 		own, ok := splitOrigin(site.scheme + "://" + host)
 		return ok && own.host == site.host && own.port == site.port
 	}
-	if r.anyLabel {
+	if rule.anyLabel {
 		label, parent, _ := strings.Cut(site.host, ".")
 		if label == "" || parent == "" && label+"." == site.host {
 			return false
 		}
 		site.host = parent
 	}
-	return site == r.site
+	return site == rule.site
 }
 
 // offer is what a client offers the upstream to choose from, after our policy.
@@ -365,7 +365,7 @@ func checkOffer(u *upgrade, set *settings, header http.Header) *refusal {
 	if isLong(strings.Join(header[protocolHeader], ",")) || isLong(strings.Join(header[extensionsHeader], ",")) {
 		return refuseLength
 	}
-	u.offer = set.offerOf(header)
+	u.offer = offerOf(set, header)
 	if u.offer == nil {
 		return refuseOffer
 	}
@@ -373,8 +373,8 @@ func checkOffer(u *upgrade, set *settings, header http.Header) *refusal {
 }
 
 // offerOf is the client's offer, cut to what the settings allow; nil where there were subprotocols in it and none is left.
-func (s *settings) offerOf(header http.Header) *offer {
-	if header[protocolHeader] == nil && !s.noCompression {
+func offerOf(set *settings, header http.Header) *offer {
+	if header[protocolHeader] == nil && !set.noCompression {
 		usual := compression[strings.Join(header[extensionsHeader], ",")]
 		if usual != nil {
 			return usual
@@ -382,16 +382,16 @@ func (s *settings) offerOf(header http.Header) *offer {
 	}
 	offered, extensions := listItems(header[protocolHeader]), listItems(header[extensionsHeader])
 	cut := false
-	if s.noCompression {
+	if set.noCompression {
 		cut = len(extensions) > 0
 		extensions = nil
 	}
-	if len(s.protocols) == 0 || len(offered) == 0 {
+	if len(set.protocols) == 0 || len(offered) == 0 {
 		return newOffer(offered, extensions, cut)
 	}
 	var allowed []string
 	for _, protocol := range offered {
-		if contains(s.protocols, protocol) {
+		if contains(set.protocols, protocol) {
 			allowed = append(allowed, protocol)
 		}
 	}
@@ -401,8 +401,8 @@ func (s *settings) offerOf(header http.Header) *offer {
 	return newOffer(allowed, extensions, cut || len(allowed) < len(offered))
 }
 
-// onto is the request with this offer: req itself where nothing was cut.
-func (o *offer) onto(req *http.Request) *http.Request {
+// withOffer is the request with this offer: req itself where nothing was cut.
+func withOffer(req *http.Request, o *offer) *http.Request {
 	if !o.cut {
 		return req
 	}

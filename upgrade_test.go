@@ -109,8 +109,8 @@ func TestTarget(t *testing.T) {
 func TestOfferIsCutInTheClientsOrder(t *testing.T) {
 	s := &settings{protocols: []string{"a", "b"}, noCompression: true}
 	header := http.Header{protocolHeader: {"c, b", "a"}, extensionsHeader: {"permessage-deflate; x=1"}}
-	o := s.offerOf(header)
-	cut := o.onto(&http.Request{Header: header}).Header
+	o := offerOf(s, header)
+	cut := withOffer(&http.Request{Header: header}, o).Header
 	if !o.cut || cut.Get(protocolHeader) != "b, a" || len(cut[extensionsHeader]) != 0 {
 		t.Errorf("offer %+v, header %v", o, cut)
 	}
@@ -218,15 +218,15 @@ func TestCheck(t *testing.T) {
 
 func TestOffersAreSpelled(t *testing.T) {
 	header := http.Header{protocolHeader: {"a,b"}, extensionsHeader: {"x; y=1", "z"}}
-	if got := (&settings{}).offerOf(header).lines; got != "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x; y=1, z\r\n" {
+	if got := offerOf(&settings{}, header).lines; got != "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x; y=1, z\r\n" {
 		t.Errorf("the offer of two is %q", got)
 	}
 	for extension, usual := range compression {
 		header := http.Header{extensionsHeader: {extension}}
-		if o := (&settings{}).offerOf(header); o != usual || o.lines != "Sec-WebSocket-Extensions: "+extension+"\r\n" {
+		if o := offerOf(&settings{}, header); o != usual || o.lines != "Sec-WebSocket-Extensions: "+extension+"\r\n" {
 			t.Errorf("the offer of %q is %+v", extension, o)
 		}
-		if o := (&settings{noCompression: true}).offerOf(header); o.lines != "" || !o.cut {
+		if o := offerOf(&settings{noCompression: true}, header); o.lines != "" || !o.cut {
 			t.Errorf("withheld, the offer of %q is %+v", extension, o)
 		}
 	}

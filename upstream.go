@@ -150,7 +150,7 @@ func (r *upstreamRule) prepare() {
 }
 
 // matches reports whether the request, whose query is taken apart already, carries the rule's value.
-func (r *upstreamRule) matches(req *http.Request, query url.Values) bool {
+func matches(r *upstreamRule, req *http.Request, query url.Values) bool {
 	if r.header == "Host" {
 		return req.Host == r.value // net/http keeps it apart from the headers
 	}
@@ -167,7 +167,7 @@ func (r *upstreamRule) matches(req *http.Request, query url.Values) bool {
 func choose(to *upstream, req *http.Request) *endpoint {
 	query := req.URL.Query()
 	for i := range to.rules {
-		if to.rules[i].matches(req, query) {
+		if matches(&to.rules[i], req, query) {
 			return to.rules[i].endpoint
 		}
 	}
@@ -413,7 +413,7 @@ func dialSecure(ctx context.Context, to *upstream, e *endpoint) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
-	secured := tls.Client(conn, to.tls.config(e.hostname))
+	secured := tls.Client(conn, configFor(to.tls, e.hostname))
 	if err := secured.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		return nil, err

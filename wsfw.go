@@ -139,7 +139,7 @@ func admit(u *upgrade, set *settings) {
 	} else if set.inline {
 		prepareService(u)
 	} else {
-		u.checked = u.offer.onto(u.req)
+		u.checked = withOffer(u.req, u.offer)
 	}
 }
 

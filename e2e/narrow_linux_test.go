@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -34,24 +33,13 @@ func TestNarrow(t *testing.T) {
 
 func runNarrow(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "e2e.test")
-	finishNarrow(t, exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, "."))
-	output := finishNarrow(t, exec.CommandContext(t.Context(), binary,
-		"-test.run=^("+strings.Join(narrowTests, "|")+")$", "-test.count=1", "-test.timeout=10m", "-test.v"))
+	variables := []string{"GOARCH=386", "CGO_ENABLED=0", "WSFW_ENGINES=interpreted"}
+	finishChild(t, exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, "."), variables...)
+	output := finishChild(t, exec.CommandContext(t.Context(), binary,
+		"-test.run=^("+strings.Join(narrowTests, "|")+")$", "-test.count=1", "-test.timeout=10m", "-test.v"), variables...)
 	for _, name := range narrowTests {
 		if !strings.Contains(output, "--- PASS: "+name+" ") {
 			t.Errorf("%s has not run", name)
 		}
 	}
-}
-
-// finishNarrow runs a command, for 386 and with the plugin interpreted, to its end, and returns its output.
-func finishNarrow(t *testing.T, cmd *exec.Cmd) string {
-	t.Helper()
-	cmd.Env = append(os.Environ(), "GOARCH=386", "CGO_ENABLED=0", "WSFW_ENGINES=interpreted")
-	engine.DieWithParent(cmd)
-	output, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", cmd.Args[0], err, output)
-	}
-	return string(output)
 }

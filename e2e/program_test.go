@@ -44,6 +44,18 @@ func runProgram(t *testing.T, command []string, variables ...string) *program {
 	return p
 }
 
+// finishChild runs a command with more variables to its end, and returns what it has written.
+func finishChild(t *testing.T, cmd *exec.Cmd, variables ...string) string {
+	t.Helper()
+	cmd.Env = append(os.Environ(), variables...)
+	engine.DieWithParent(cmd)
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd.Args[0], err, output)
+	}
+	return string(output)
+}
+
 // watch reads what the program writes, to its end.
 func (p *program) watch(output io.Reader) {
 	defer close(p.lines)
