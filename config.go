@@ -43,13 +43,6 @@ type settings struct {
 	templates     map[*frameRules]*sessionTemplate // of the sessions under each frameRules
 }
 
-// newSettings are those of a relay within limits, with no others.
-func newSettings(l limits) *settings {
-	s := &settings{}
-	s.bound(l)
-	return s
-}
-
 // bound has sessions keep limits, and makes their templates.
 func (s *settings) bound(l limits) {
 	s.limits = l.settled()

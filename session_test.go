@@ -464,3 +464,10 @@ func TestTokensTellNothing(t *testing.T) {
 func trafficOf(f *direction) traffic {
 	return traffic{Frames: f.parser.frames, Messages: f.parser.messages, Bytes: f.bytes}
 }
+
+// newSettings are those of a relay within limits.
+func newSettings(l limits) *settings {
+	s := &settings{}
+	s.bound(l)
+	return s
+}
