@@ -165,14 +165,14 @@ func passUsualClose(s *session, f *direction) bool {
 	}
 	x.state = closeTable[x.state][receivedClose] // before the write: y may hang up on it
 	s.mu.Unlock()
-	_, err := y.conn.Write(p.closing)
+	n, err := y.conn.Write(p.closing)
 	if err != nil {
 		unwritable(s, f, err)
 		drain(s, f)
 		return true
 	}
 	p.frames++
-	f.bytes += int64(len(p.closing))
+	f.bytes += int64(n)
 	s.mu.Lock()
 	y.state = closeTable[y.state][sentClose]
 	settled := s.client.state >= closed && s.upstream.state >= closed
@@ -180,9 +180,20 @@ func passUsualClose(s *session, f *direction) bool {
 	if settled {
 		cut(s)
 	} else {
-		drain(s, f)
+		awaitEnd(s, f)
 	}
 	return true
+}
+
+// awaitEnd is drain where all that is usually left is that the other direction ends the session.
+func awaitEnd(s *session, f *direction) {
+	if f.idle {
+		_, err := f.from.reader.Read(f.buf)
+		if err != nil && isOver(s) {
+			return
+		}
+	}
+	drain(s, f)
 }
 
 // passClose passes on the close frame before which f's parsing has ended. The outcome is concluded first, for the answer may

@@ -157,19 +157,28 @@ type status struct {
 	fault  *fault
 }
 
-// usualStatus is what almost all close frames say, by their payload.
-var usualStatus = map[string]*status{
-	"": {code: closeNoStatus}, "\x03\xe8": {code: closeNormal}, "\x03\xe9": {code: closeGoingAway},
+// usualClose is what almost all close frames say, by the frame without its masking key.
+var usualClose = map[string]*status{
+	"\x88\x00": {code: closeNoStatus}, "\x88\x02\x03\xe8": {code: closeNormal}, "\x88\x02\x03\xe9": {code: closeGoingAway},
+}
+
+// withoutKey is a masked close frame with a code alone as usualClose has it; empty for any other.
+func withoutKey(frame []byte) string {
+	if len(frame) != 2+maskSize+2 || frame[1] != maskBit|2 {
+		return ""
+	}
+	code := make([]byte, 2)
+	subtle.XORBytes(code, frame[2+maskSize:], frame[2:])
+	return "\x88\x02" + string(code)
 }
 
 // statusOf is what a complete close frame says: closeNoStatus where it has no code (RFC 6455 section 7.1.5).
 func statusOf(frame []byte) *status {
 	payload := controlPayload(frame)
-	known := usualStatus[string(payload)]
-	if known != nil {
-		return known
+	if len(payload) == 0 {
+		return &status{code: closeNoStatus}
 	}
-	if len(payload) < 2 {
+	if len(payload) == 1 {
 		return &status{code: closeNoStatus, fault: errCode}
 	}
 	said := &status{code: int(binary.BigEndian.Uint16(payload)), reason: string(payload[2:])}

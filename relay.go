@@ -146,10 +146,26 @@ func onWake(s *session, f *direction, err error) bool {
 // isClose takes a close frame that comes by itself after a rest, as most do. The parser then holds it, or its fault: without
 // relay and parse, whose many values are as much work as all else at a session's end.
 func isClose(f *direction, n int) bool {
-	if f.held > 0 || n < 2 || f.buf[0] != finBit|opClose || f.buf[1]&0x7F > maxControl {
+	if f.buf[0] != finBit|opClose || f.held > 0 {
 		return false
 	}
-	if n != f.parser.header+int(f.buf[1]&0x7F) || (f.buf[1] >= maskBit) != f.parser.masked {
+	frame := string(f.buf[:n])
+	if f.parser.masked {
+		frame = withoutKey(f.buf[:n])
+	}
+	said := usualClose[frame]
+	if said == nil {
+		return isUnusualClose(f, n)
+	}
+	f.held = n
+	f.parser.said = said
+	f.parser.closing = append([]byte(nil), f.buf[:n]...)
+	return true
+}
+
+// isUnusualClose is isClose for a frame that is none of those in usualClose.
+func isUnusualClose(f *direction, n int) bool {
+	if n < 2 || f.buf[1]&0x7F > maxControl || (f.buf[1] >= maskBit) != f.parser.masked || n != f.parser.header+int(f.buf[1]&0x7F) {
 		return false
 	}
 	f.held = n

@@ -23,9 +23,9 @@ var allocationLimits = []struct {
 	inline bool
 	limit  uint64
 }{
-	{"forward", object{}, false, 2870},
-	{"tunnel", object{"tunnel": true}, false, 2810},
-	{"inline", object{"validate": "frames"}, true, 3390},
+	{"forward", object{}, false, 2450},
+	{"tunnel", object{"tunnel": true}, false, 2780},
+	{"inline", object{"validate": "frames"}, true, 2780},
 }
 
 const (
