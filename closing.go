@@ -153,15 +153,11 @@ const partingTimeout = time.Second
 func passUsualClose(s *session, f *direction) bool {
 	x, y, p := f.from, f.to, f.parser
 	s.mu.Lock()
-	if y.pendingClose != nil || x.state > closeSent || y.state != open && y.state != closeReceived || s.waits || s.over {
+	if !s.closing {
+		closeFirst(s, x, p.said)
+	} else if x.state != closeSent || y.state != closeReceived || y.pendingClose != nil {
 		s.mu.Unlock()
 		return false
-	}
-	if s.outcome.endedBy == "" {
-		s.outcome = outcome{endedBy: x.name, code: p.said.code, reason: p.said.reason}
-	}
-	if !s.closing {
-		setClosing(s)
 	}
 	x.state = closeTable[x.state][receivedClose] // before the write: y may hang up on it
 	s.mu.Unlock()
@@ -175,7 +171,7 @@ func passUsualClose(s *session, f *direction) bool {
 	f.bytes += int64(n)
 	s.mu.Lock()
 	y.state = closeTable[y.state][sentClose]
-	settled := s.client.state >= closed && s.upstream.state >= closed
+	settled := x.state >= closed && y.state >= closed
 	s.mu.Unlock()
 	if settled {
 		cut(s)
@@ -183,6 +179,14 @@ func passUsualClose(s *session, f *direction) bool {
 		awaitEnd(s, f)
 	}
 	return true
+}
+
+// closeFirst has the session close, for a close frame of x that says so. Needs session.mu.
+func closeFirst(s *session, x *peer, said *status) {
+	if s.outcome.endedBy == "" {
+		s.outcome = outcome{endedBy: x.name, code: said.code, reason: said.reason}
+	}
+	setClosing(s)
 }
 
 // awaitEnd is drain where all that is usually left is that the other direction ends the session.

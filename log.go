@@ -253,11 +253,14 @@ const (
 	maxQueuedBytes = 1 << 20
 )
 
-// lineQueue has the lines that wait to be written. mu guards all but out, and is not held while a line is written.
+// atomicWrite is how many bytes go to a pipe in one piece (PIPE_BUF on Linux), so that lines do not mix with Traefik's own.
+const atomicWrite = 4 << 10
+
+// lineQueue has the lines that wait to be written. mu guards all but out, and is not held while lines are written.
 type lineQueue struct {
 	mu      sync.Mutex
-	lines   [][]byte    // JSON objects, the oldest first; one that is being written is still there
-	bytes   int         // of these
+	text    []byte      // JSON objects, each with a line break, the oldest first; those that are being written are still there
+	lines   int         // of these
 	dropped int64       // lines that no line has told of
 	writing bool        // a goroutine is at work
 	stuck   bool        // a flush has waited in vain, and nothing has been written since
@@ -272,9 +275,9 @@ var output = &lineQueue{}
 // enqueue queues a JSON object, or counts it where there is no room.
 func enqueue(q *lineQueue, object []byte) {
 	q.mu.Lock()
-	if len(q.lines) < maxQueuedLines && q.bytes+len(object) < maxQueuedBytes {
-		q.lines = append(q.lines, object)
-		q.bytes += len(object)
+	if q.lines < maxQueuedLines && len(q.text)+len(object) < maxQueuedBytes {
+		q.text = append(append(q.text, object...), '\n')
+		q.lines++
 	} else {
 		q.dropped++
 	}
@@ -309,37 +312,53 @@ func stopWriting(q *lineQueue) {
 func writeQueued(q *lineQueue) bool {
 	for wrote := false; ; wrote = true {
 		q.mu.Lock()
-		if len(q.lines) == 0 {
+		if q.lines == 0 {
+			q.text = nil
 			q.writing = wrote
 			releaseFlushes(q)
 			q.mu.Unlock()
 			return wrote
 		}
-		object, dropped := q.lines[0], q.dropped
+		text, dropped := firstLines(q.text), q.dropped
 		q.dropped = 0
 		q.mu.Unlock()
-		line := object
-		if dropped > 0 {
-			line = withDropped(object, dropped)
-		}
+		lines := bytes.Count(text, []byte{'\n'})
 		if q.out == nil {
 			q.out = openOutput()
 		}
-		_, err := q.out.Write(append(line, '\n')) // one write, so that lines do not mix with Traefik's own
+		_, err := q.out.Write(withDropped(text, dropped))
 		q.mu.Lock()
-		q.lines = q.lines[1:]
-		q.bytes -= len(object)
+		q.text = q.text[len(text):]
+		q.lines -= lines
 		q.stuck = false
 		if err != nil {
-			q.dropped += dropped + 1
+			q.dropped += dropped + int64(lines)
 		}
 		q.mu.Unlock()
 	}
 }
 
-// withDropped is an object that tells how many lines were dropped before it, too.
-func withDropped(object []byte, dropped int64) []byte {
-	return append(object[:len(object)-1:len(object)-1], fmt.Sprintf(`,"linesDropped":%d}`, dropped)...)
+// firstLines are as many lines at the beginning of text as are written at once: one at least.
+func firstLines(text []byte) []byte {
+	if len(text) <= atomicWrite {
+		return text
+	}
+	end := bytes.LastIndexByte(text[:atomicWrite], '\n')
+	if end < 0 {
+		end = bytes.IndexByte(text, '\n')
+	}
+	return text[:end+1]
+}
+
+// withDropped is text, the first line of which tells how many were dropped before it, too.
+func withDropped(text []byte, dropped int64) []byte {
+	if dropped == 0 {
+		return text
+	}
+	end := bytes.IndexByte(text, '\n') - 1
+	first := append([]byte(nil), text[:end]...)
+	first = append(first, fmt.Sprintf(`,"linesDropped":%d}`, dropped)...)
+	return append(first, text[end+1:]...)
 }
 
 // releaseFlushes tells those who wait that nothing is queued any more. Needs q.mu.
@@ -358,7 +377,7 @@ const flushTimeout = time.Second
 // waited in vain and nothing has been written since: whoever does not read the log delays nobody twice.
 func flushLines(q *lineQueue, limit time.Duration) {
 	q.mu.Lock()
-	if len(q.lines) == 0 || q.stuck {
+	if q.lines == 0 || q.stuck {
 		q.mu.Unlock()
 		return
 	}

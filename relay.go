@@ -557,9 +557,13 @@ func grow(f *direction) []byte {
 
 // shrink gives a large buffer back, if there is one.
 func shrink(f *direction) {
-	if f.large == nil {
-		return
+	if f.large != nil {
+		returnLarge(f)
 	}
+}
+
+// returnLarge is shrink where there is one.
+func returnLarge(f *direction) {
 	f.buf = f.atRest
 	if f.small != nil {
 		f.buf = *f.small

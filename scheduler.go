@@ -100,32 +100,38 @@ func withdraw(s *session) {
 // on the wheel.
 func schedule(s *session, due time.Duration) {
 	w := wheel
-	turn, slot := noTick, wheelSlots
 	w.mu.Lock()
-	if !s.enrolled {
-		w.mu.Unlock()
-		return
-	}
-	if due < forever {
-		turn = int64((s.started.Sub(w.started)+due)/tickLength) + 1
-		if turn <= w.served {
-			turn = w.served + 1
+	if s.enrolled {
+		delete(w.slots[s.slot], s)
+		if s.slot < wheelSlots {
+			w.waiting--
 		}
-		slot = int(turn & (wheelSlots - 1))
-		w.waiting++
+		s.turn = turnFor(w, s, due)
+		s.slot = wheelSlots
+		if s.turn < noTick {
+			s.slot = int(s.turn & (wheelSlots - 1))
+			w.waiting++
+		}
+		w.slots[s.slot][s] = true
 	}
-	delete(w.slots[s.slot], s)
-	if s.slot < wheelSlots {
-		w.waiting--
+	w.mu.Unlock()
+}
+
+// turnFor is the tick at which a session is looked at that is due then, noTick for never. The timer goes off by then. Needs
+// scheduler.mu.
+func turnFor(w *scheduler, s *session, due time.Duration) int64 {
+	if due == forever {
+		return noTick
 	}
-	w.slots[slot][s] = true
-	s.slot = slot
-	s.turn = turn
+	turn := int64((s.started.Sub(w.started)+due)/tickLength) + 1
+	if turn <= w.served {
+		turn = w.served + 1
+	}
 	if turn < w.wake {
 		w.wake = turn
 		w.timer.Reset(time.Duration(turn)*tickLength - time.Since(w.started))
 	}
-	w.mu.Unlock()
+	return turn
 }
 
 // goOff is what the timer does. Whatever happens, it is set again.
