@@ -33,12 +33,14 @@ const (
 )
 
 // What a peer has sent already goes before a close frame of ours to the other one: that is sent when nothing has come for
-// deliverPause, or after deliverTimeout. Where leastBacklog bytes have come by then, it waits for backlogTimeout at most.
+// deliverPause, or after deliverTimeout. Where leastBacklog bytes have come by then, its kernel may have to find out first that
+// there is room for more: so nothing has to come for backlogPause, and backlogTimeout is the bound.
 const (
 	deliverPause   = 10 * time.Millisecond
 	deliverTimeout = 250 * time.Millisecond
-	backlogTimeout = time.Second
 	leastBacklog   = 1 << 20
+	backlogPause   = 250 * time.Millisecond
+	backlogTimeout = time.Second
 )
 
 // direction is one way of a session. Its pump, a goroutine, relays it, and owns what is not said to be shared; the record has
@@ -209,6 +211,9 @@ func work(s *session, f *direction, n int, err error) bool {
 	if f.finishing {
 		readErr, writeErr = finishFrame(f)
 	} else {
+		if p.metered {
+			p.ceiling = p.messages // the bucket may have filled meanwhile
+		}
 		readErr, writeErr = relay(f, n, err)
 	}
 	if writeErr != nil {
@@ -274,9 +279,6 @@ func relay(f *direction, n int, err error) (readErr, writeErr error) {
 	src, dst, p := f.from.reader, f.to.conn, f.parser
 	buf, held, header, most, lengths := f.buf, f.held, p.header, p.limit, p.lengths
 	room := len(buf)
-	if p.metered {
-		p.ceiling = p.messages // the bucket may have filled meanwhile
-	}
 	var failed error
 	var at, left, passed, skipped, step int
 	var count, budget, whole, frames, messages int64
@@ -293,6 +295,9 @@ func relay(f *direction, n int, err error) (readErr, writeErr error) {
 				step = lengths[buf[0]][buf[1]]
 				if step >= extended16 {
 					step = longStep(buf[:n], step, header, most)
+					if step == noLength {
+						break
+					}
 				}
 				if step < n && n < room {
 					at = step
@@ -392,7 +397,8 @@ func relay(f *direction, n int, err error) (readErr, writeErr error) {
 }
 
 // longStep is the length of the message that chunk begins with, of which the parser's lengths have step: that of its header, of
-// at least header bytes, is read from there. It is noLength where that is not all there, not legal, or more than most.
+// at least header bytes, is read from there. It is noLength where that is not all there, not legal, or more than most, and
+// where the chunk begins with something else; extended16 where it is text that has to be checked.
 func longStep(chunk []byte, step, header, most int) int {
 	size, least := 0, 126
 	if step == extended16 && len(chunk) >= header+2 {
@@ -402,6 +408,9 @@ func longStep(chunk []byte, step, header, most int) int {
 		header += 8
 		least = 1 << 16
 		size = int(binary.BigEndian.Uint32(chunk[6:])) // negative where that does not fit
+	}
+	if step == textFrame+extended16 {
+		return extended16
 	}
 	if size < least || size > most {
 		return noLength
@@ -420,11 +429,11 @@ func parseOn(f *direction, chunk []byte, skipped int, count int64) (pass, size i
 	if !p.inText {
 		at = p.left
 		p.left = 0
-		if skipped == 0 && p.within {
+		if skipped == 0 && !p.within && at+1 < size && p.lengths[chunk[at]][chunk[at+1]] < extended64 {
+			skipped, count = skipMessages(p, chunk, at)
+		} else if skipped == 0 {
 			skipped = at
 			count = 0
-		} else if skipped == 0 {
-			skipped, count = skipMessages(p, chunk, at)
 		}
 		if count <= p.ceiling-p.messages {
 			at = skipped

@@ -420,7 +420,10 @@ func takeClose(s *session, f *direction, now time.Duration) []byte {
 	}
 	f.idle = false
 	f.readBy = now + deliverPause
-	f.writeBy = later(now+deliverPause, s.writeTimeout)
+	if f.bytes-f.toldAt >= leastBacklog {
+		f.readBy = now + backlogPause
+	}
+	f.writeBy = later(f.readBy, s.writeTimeout)
 	return nil
 }
 

@@ -71,25 +71,17 @@ type hijackWriter struct {
 	flushing  *time.Timer // flushes the client's writer; nil where there is nothing to flush
 }
 
-// prepareService makes the writer and the request that next gets for an upgrade.
-func prepareService(u *upgrade) {
+// connectService has next answer an upgrade, and stays until the session that may come of that has ended: so Traefik, and
+// whatever is between, still counts the request. A panic of next's goes on unchanged.
+func connectService(u *upgrade) {
 	h := &hijackWriter{ResponseWriter: u.rw, upgrade: u}
 	h.trace = traceOf(h)
 	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(u.req.Context(), h.trace))
 	h.cancel = cancel
 	u.inline = h
-	u.checked = u.req.WithContext(ctx)
-	if u.offer.cut {
-		u.checked = withOffer(u.checked, u.offer)
-	}
-}
-
-// connectService has next answer an upgrade, and stays until the session that may come of that has ended: so Traefik, and
-// whatever is between, still counts the request. A panic of next's goes on unchanged.
-func connectService(u *upgrade) {
-	defer endAnswer(u.inline)
-	u.middleware.next.ServeHTTP(u.inline, u.checked)
-	u.inline.returned = true
+	defer endAnswer(h)
+	u.middleware.next.ServeHTTP(h, withOffer(u.req.WithContext(ctx), u.offer))
+	h.returned = true
 }
 
 // endAnswer, deferred, follows next's end. If next has panicked, it no longer uses a connection that it has taken over;

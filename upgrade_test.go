@@ -201,13 +201,16 @@ func TestCheck(t *testing.T) {
 		c.change(req)
 		m := &Middleware{name: t.Name(), settings: &settings{limits: &limits{}}}
 		u := newUpgrade(m, answer, req)
-		admit(u, m.settings)
+		refused := admit(u, m.settings)
+		if refused != nil {
+			refuse(u, refused)
+		}
 		giveBack(u)
 		want := ""
 		if c.want != nil {
 			want = c.want.sentence + "\n"
 		}
-		if answer.Body.String() != want || (u.checked == nil) != (c.want != nil) {
+		if answer.Body.String() != want || refused != c.want {
 			t.Errorf("%s: answered %q", c.name, answer.Body)
 		}
 		if connection := answer.Header()["Connection"]; req.ProtoMajor > 1 && connection != nil {

@@ -245,7 +245,10 @@ var ofHandshake = map[string]bool{
 }
 
 // forward asks the upstream for what the client has asked for, and joins the two once it has agreed. Otherwise it answers
-// the client.
+// the client. It waits for the upstream's answer within upgradeTimeout, and for as long as the client waits.
+//
+// It is one function, for each call that is open while something is read or taken over adds to the stack, which stays as
+// large for as long as the session.
 func forward(u *upgrade, to *upstream) {
 	e := to.endpoint
 	if to.varies || u.req.URL.RawQuery != "" || u.req.Header["Via"] != nil {
@@ -261,20 +264,40 @@ func forward(u *upgrade, to *upstream) {
 		return
 	}
 	u.dialed = conn
-	answer, err := exchange(u, to, e)
+	if to.upgradeTimeout > 0 {
+		_ = conn.SetDeadline(time.Now().Add(to.upgradeTimeout))
+	}
+	release := onDone(u.req.Context(), conn)
+	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
+	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	reader := bufio.NewReaderSize(limited, answerBufferBytes)
+	var answer *http.Response
+	err = writeRequest(u, to, e, key)
+	if err == nil {
+		answer, err = readAnswer(reader, limited, new(bytes.Buffer)) //nolint:bodyclose // it is read from the connection, which is closed
+	}
+	release()
+	_ = conn.SetDeadline(never)
+	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
+		passAnswer(u, answer, limited)
+		return
+	}
+	if err == nil {
+		err = verify(u, answer.Header, acceptFor(key))
+	}
 	if err != nil {
 		failUpstream(u, err)
-	} else if answer != nil {
-		joinUpstream(u, answer)
+		return
 	}
-}
-
-// joinUpstream has the session begin that an upstream has agreed to.
-func joinUpstream(u *upgrade, agreed http.Header) {
-	near := acceptClient(u, agreed)
-	if near != nil {
-		startSession(u, near, &peer{name: upstreamPeer, conn: u.dialed, source: u.dialed, reader: u.dialedReader})
+	client := acceptClient(u, answer.Header)
+	if client == nil {
+		return
 	}
+	upstream := newPeer(upstreamPeer, conn)
+	if reader.Buffered() > 0 {
+		upstream.reader = after(early(reader), conn)
+	}
+	startSession(u, client, upstream)
 }
 
 // endpointFor is the endpoint for a request, with the target to ask for. It is nil where there is none: the client has been
@@ -427,40 +450,6 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 		defer swallow()
 		_ = conn.Close()
 	})
-}
-
-// exchange asks the upstream, and reads its answer: within upgradeTimeout, and for as long as the client waits. It returns
-// the header of a 101 that is true, or nil where the client has got another answer. What comes after it is to be read from
-// dialedReader.
-func exchange(u *upgrade, to *upstream, e *endpoint) (http.Header, error) {
-	conn := u.dialed
-	if to.upgradeTimeout > 0 {
-		_ = conn.SetDeadline(time.Now().Add(to.upgradeTimeout))
-	}
-	release := onDone(u.req.Context(), conn)
-	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
-	err := writeRequest(u, to, e, key)
-	if err != nil {
-		release()
-		return nil, err
-	}
-	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
-	reader := bufio.NewReaderSize(limited, answerBufferBytes)
-	answer, err := readAnswer(reader, limited, new(bytes.Buffer)) //nolint:bodyclose // it is read from the connection, which is closed
-	release()
-	_ = conn.SetDeadline(never)
-	if err != nil {
-		return nil, err
-	}
-	u.dialedReader = conn
-	if reader.Buffered() > 0 {
-		u.dialedReader = after(early(reader), conn)
-	}
-	if answer.StatusCode != http.StatusSwitchingProtocols {
-		passAnswer(u, answer, limited)
-		return nil, nil
-	}
-	return answer.Header, verify(u, answer.Header, acceptFor(key))
 }
 
 // anyGet is the request that answers are read for, of which only the method counts.

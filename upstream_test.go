@@ -54,7 +54,11 @@ func opened(t *testing.T, c object, header http.Header, rw http.ResponseWriter, 
 	v = newUpgrade(m, rw, &http.Request{
 		Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Host: "client", RemoteAddr: "192.0.2.1:1", URL: &url.URL{Path: "/"}, Header: header,
 	})
-	admit(v, set)
+	if refused := admit(v, set); refused != nil {
+		refuse(v, refused)
+	} else {
+		forward(v, set.upstream)
+	}
 	_ = listener.Close()
 	request := <-requests
 	via := "Via: 1.1 " + pseudonym + "\r\n"

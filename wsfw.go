@@ -3,7 +3,7 @@
 //
 //	ServeHTTP ─ not ours ──────────────► next.ServeHTTP
 //	    └ admit: check, countConn ─ no ► refuse, one log line
-//	        └ forward │ between ─ failed ► 502 / 504 / the answer as it came
+//	        └ forward │ service ─ failed ► 502 / 504 / the answer as it came
 //	            └ acceptClient (the 101)
 //	                └ session: client → upstream   (this goroutine)
 //	                           upstream → client   (one more)
@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -67,13 +66,18 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	}
 	u := newUpgrade(m, rw, req)
 	defer giveBack(u)
-	admit(u, m.settings)
-	if u.session != nil {
-		converse(u)
-	} else if u.inline != nil {
+	refused := admit(u, m.settings)
+	if refused != nil {
+		refuse(u, refused)
+	} else if m.settings.forward {
+		forward(u, m.settings.upstream)
+	} else if m.settings.inline {
 		connectService(u)
-	} else if u.checked != nil {
-		m.next.ServeHTTP(rw, u.checked)
+	} else {
+		m.next.ServeHTTP(rw, withOffer(req, u.offer))
+	}
+	if u.session != nil && u.inline == nil {
+		converse(u)
 	}
 }
 
@@ -110,12 +114,9 @@ type upgrade struct {
 
 	// The connections of a session that may yet come to nothing.
 	dialed, taken net.Conn
-	dialedReader  io.Reader // dialed, behind the upstream's 101
 
-	// What has come of the request. Where all are nil, it has been answered.
-	checked *http.Request // left to next
-	inline  *hijackWriter // with this writer, where next leads to the upstream
-	session *session
+	inline  *hijackWriter // of next, where that leads to the upstream
+	session *session      // that has come of the upgrade
 }
 
 // newUpgrade is a request for a session, of which nothing has come yet.
@@ -126,21 +127,13 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 	}
 }
 
-// admit takes an upgrade to its session, or answers it, or leaves it to next.
-func admit(u *upgrade, set *settings) {
+// admit is the first reason to refuse an upgrade, or nil; its session counts then.
+func admit(u *upgrade, set *settings) *refusal {
 	refused := check(u, set)
-	if refused == nil {
-		refused = countConn(u, set.limits)
-	}
 	if refused != nil {
-		refuse(u, refused)
-	} else if set.forward {
-		forward(u, set.upstream)
-	} else if set.inline {
-		prepareService(u)
-	} else {
-		u.checked = withOffer(u.req, u.offer)
+		return refused
 	}
+	return countConn(u, set.limits)
 }
 
 // startSession has the session of two sides begin.
