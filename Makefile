@@ -71,7 +71,7 @@ bench-build: $(TRAEFIK)
 # counts as a failure is a failing input, which it writes into testdata.
 fuzz:
 	go test -run Fuzz .
-	for fuzzer in FuzzWalk FuzzRelay FuzzText FuzzCloseFrame FuzzSession; do \
+	for fuzzer in FuzzParser FuzzRelay FuzzText FuzzCloseFrame FuzzSession; do \
 		go test -run '^$$' -fuzz $$fuzzer -fuzztime $(FUZZTIME) -fuzzminimizetime 5s . || test ! -e testdata || exit 1; \
 	done
 

@@ -428,7 +428,7 @@ func progress(s *session, now time.Duration) {
 	}
 	if by > s.closeBy {
 		s.closeBy = by
-		s.lastCall = false
+		s.warned = false
 	}
 }
 
@@ -441,8 +441,8 @@ func expire(s *session) {
 	cut(s)
 }
 
-// sayGoodbye brings the frame that is being passed on to its end and sends our close frame after it.
-func sayGoodbye(s *session, f *direction, frame []byte) {
+// sendPending brings the frame that is being passed on to its end and sends our close frame after it.
+func sendPending(s *session, f *direction, frame []byte) {
 	p := f.parser
 	for p.left > 0 {
 		readErr, writeErr := finishFrame(f)

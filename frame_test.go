@@ -392,8 +392,8 @@ func seeds() [][]byte {
 	}
 }
 
-// FuzzWalk holds parse, fed in arbitrary pieces, against the oracle.
-func FuzzWalk(f *testing.F) {
+// FuzzParser holds parse, fed in arbitrary pieces, against the oracle.
+func FuzzParser(f *testing.F) {
 	for i, seed := range seeds() {
 		f.Add(seed, uint8(i), uint8(i))
 		f.Add(seed, uint8(255), uint8(3))

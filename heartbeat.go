@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The payload of a ping of ours, in bytes: a token that only the pinged side is shown, by
+// The payload of a ping of ours, in bytes: a token that only the pinged peer is shown, by
 // which its pong is known from all others, and when the ping was sent, in nanoseconds
 // since the session's start.
 const (
@@ -23,7 +23,7 @@ const mostInFlight = 16 << 20
 // slowestReader is how many bytes a second a peer reads that is not taken for dead behind a queue of data.
 const slowestReader = 1 << 20
 
-// heartbeat is our pings to one side, and what has come of them. Its memory is taken once:
+// heartbeat is our pings to one peer, and what has come of them. Its memory is taken once:
 // idle sessions do little else than this.
 type heartbeat struct {
 	masks bool // pings are masked, pongs are not; or the other way round
@@ -44,7 +44,7 @@ type heartbeat struct {
 	shortest, longest, sum time.Duration // of round trips
 }
 
-// newHeartbeat is the heartbeat of a side that is about to be pinged first.
+// newHeartbeat is the heartbeat of a peer that is about to be pinged first.
 func newHeartbeat(x *peer) *heartbeat {
 	toUpstream := x.name == upstreamPeer
 	payload := make([]byte, pingSize)
@@ -262,7 +262,7 @@ type pulse struct {
 	Most  float64 `json:"rttMax"`
 }
 
-// pulses are those of a session's sides that are pinged.
+// pulses are those of a session's peers that are pinged.
 type pulses struct {
 	Client   *pulse `json:"client,omitempty"`
 	Upstream *pulse `json:"upstream,omitempty"`
@@ -290,7 +290,7 @@ func pulsesOf(s *session) *pulses {
 	return &pulses{Client: pulseOf(s.client), Upstream: pulseOf(s.upstream)}
 }
 
-// pulseOf is a side's heartbeat for the record, nil where it was not to be pinged.
+// pulseOf is a peer's heartbeat for the record, nil where it was not to be pinged.
 func pulseOf(x *peer) *pulse {
 	h := x.heart
 	if x.token == 0 {

@@ -12,10 +12,10 @@ type limits struct {
 	pingInterval  time.Duration
 	pingClient    bool
 	pingUpstream  bool
-	pongTimeout   time.Duration // longest silence of a pinged side
+	pongTimeout   time.Duration // longest silence of a pinged peer
 	maxInactivity time.Duration // longest time without a data frame in either direction
 	maxLifetime   time.Duration // longest session, before it is spread
-	writeTimeout  time.Duration // longest time that a side may block a write
+	writeTimeout  time.Duration // longest time that a peer may block a write
 	closeTimeout  time.Duration // longest wait for what a close frame has to bring about
 	drainTimeout  time.Duration // over how long closes at a shutdown are spread
 

@@ -40,7 +40,7 @@ type sessionLine struct {
 	Reason       any      `json:"reason,omitempty"` // a text, also where it is empty
 }
 
-// traffic is what one side sent and the other got. A tunnel counts bytes only.
+// traffic is what one peer sent and the other got. A tunnel counts bytes only.
 type traffic struct {
 	Frames   int64 `json:"frames"`
 	Messages int64 `json:"messages"`

@@ -245,7 +245,7 @@ func endByClose(s *session, f *direction) {
 func lookUp(s *session, f *direction) bool {
 	pending := housekeep(s, f)
 	if pending != nil {
-		sayGoodbye(s, f, pending)
+		sendPending(s, f, pending)
 		return false
 	}
 	if !f.pinging {

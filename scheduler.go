@@ -239,11 +239,11 @@ func whatIsDue(s *session) (cause *closeCause, late bool) {
 // isLate reports whether a session that is closing has had its time. Pumps at work are asked first whether data still flows.
 // Needs session.mu.
 func isLate(s *session, now time.Duration) bool {
-	if now >= s.closeBy && s.lastCall {
+	if now >= s.closeBy && s.warned {
 		return true
 	}
 	if now >= s.closeBy {
-		s.lastCall = true
+		s.warned = true
 		s.closeBy = now
 		for _, f := range s.directions {
 			if !f.idle {

@@ -138,7 +138,7 @@ func (h *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if h.hidden {
 		return nil, nil, errNotHijackable
 	}
-	conn, source, err := takeOver(h.ResponseWriter)
+	conn, source, err := hijack(h.ResponseWriter)
 	if err != nil {
 		h.hidden = true
 		reportClient(h.upgrade, refuseHijack, err)

@@ -59,7 +59,7 @@ type session struct {
 	closing   bool          // it has begun to close,
 	closingAt time.Duration // at this time,
 	closeBy   time.Duration // and is cut then,
-	lastCall  bool          // of which its pumps have been warned
+	warned    bool          // of which its pumps have been warned
 	pinged    bool          // one of its peers has been
 	waits     bool          // the client's connection is closed last: after the upstream's, and when the record is written
 	over      bool          // both connections are closed, or about to be

@@ -467,9 +467,9 @@ func acceptFor(key string) string {
 // hides the connection.
 var errNotHijackable = errors.New("a middleware before wsfw hides the connection: move wsfw before it")
 
-// takeOver takes the client's connection from the server, to be read from source, for something may have come already. The
+// hijack takes the client's connection from the server, to be read from source, for something may have come already. The
 // server keeps the reader that it gives away for as long as its handler runs: that is left without its buffer of 4 KiB.
-func takeOver(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err error) {
+func hijack(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err error) {
 	conn, buffered, err := http.NewResponseController(rw).Hijack()
 	if err != nil {
 		return nil, nil, errNotHijackable
@@ -503,7 +503,7 @@ const switchingTimeout = 5 * time.Second
 // acceptClient takes the client's connection over and tells the client of the upstream's agreement. nil is for a client
 // that cannot be told.
 func acceptClient(u *upgrade, answer http.Header) *peer {
-	conn, source, err := takeOver(u.rw)
+	conn, source, err := hijack(u.rw)
 	if err != nil {
 		reportClient(u, refuseHijack, err)
 		refuse(u, refuseHijack)

@@ -283,7 +283,7 @@ func TestTakeOverLeavesTheServerNoBuffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	rw := &hijackable{httptest.NewRecorder(), conn, bufio.NewReadWriter(reader, nil)}
-	_, source, err := takeOver(rw)
+	_, source, err := hijack(rw)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -246,9 +246,6 @@ var ofHandshake = map[string]bool{
 
 // forward asks the upstream for what the client has asked for, and joins the two once it has agreed. Otherwise it answers
 // the client. It waits for the upstream's answer within upgradeTimeout, and for as long as the client waits.
-//
-// It is one function, for each call that is open while something is read or taken over adds to the stack, which stays as
-// large for as long as the session.
 func forward(u *upgrade, to *upstream) {
 	e := to.endpoint
 	if to.varies || u.req.URL.RawQuery != "" || u.req.Header["Via"] != nil {
@@ -566,7 +563,7 @@ func verifyChoice(u *upgrade, answer http.Header) error {
 	}
 	u.subprotocol = loggedSubprotocol(strings.Join(protocols, ""), set.protocols)
 	if u.rules != lax {
-		u.rules = grammarOf(extensions, set.checkText)
+		u.rules = rulesFor(extensions, set.checkText)
 	}
 	return nil
 }
@@ -581,9 +578,9 @@ func extensionNames(extensions []string) []string {
 	return names
 }
 
-// grammarOf is the grammar that negotiated extensions give frames. Where text is to be checked, that of an extension which
-// wsfw does not know is exempt, as compressed text is.
-func grammarOf(extensions []string, checkText bool) *frameRules {
+// rulesFor is the rules of frames under negotiated extensions. Where text is to be checked, frames of an extension which
+// wsfw does not know are exempt, as compressed text is.
+func rulesFor(extensions []string, checkText bool) *frameRules {
 	if len(extensions) > 1 || len(extensions) == 1 && extensions[0] != deflate {
 		return extended
 	}

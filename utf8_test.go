@@ -397,7 +397,7 @@ func TestTextIsCheckedBeforeAClose(t *testing.T) {
 	if pass := parseChunk(f.parser, bad[:50]); pass != 50 || !f.parser.inText {
 		t.Fatalf("%d bytes pass", pass)
 	}
-	sayGoodbye(s, f, closeFrame(closeGoingAway, "", true))
+	sendPending(s, f, closeFrame(closeGoingAway, "", true))
 	if got := upstream.written(); len(got) > 0 || upstream.closed == 0 {
 		t.Errorf("the upstream gets %d bytes more, and is closed %d times", len(got), upstream.closed)
 	}

@@ -136,7 +136,7 @@ func admit(u *upgrade, set *settings) *refusal {
 	return countConn(u, set.limits)
 }
 
-// startSession has the session of two sides begin.
+// startSession has the session of two peers begin.
 func startSession(u *upgrade, client, upstream *peer) {
 	m := u.middleware
 	u.session = newSession(client, upstream, u.rules, m.settings, m.report)
