@@ -163,7 +163,7 @@ var (
 	configFunction = regexp.MustCompile(`(?m)^func \(o \*options\) ([a-zA-Z]+)`)
 
 	// optionRead matches the reading of an option by its name.
-	optionRead = regexp.MustCompile(`(?:\.(?:text|oneOf|flag|count|rate|size|duration|closeCode|section|sections|pairs|look|list|present)\(|const key = )"([a-zA-Z]+)"`)
+	optionRead = regexp.MustCompile(`(?:\.(?:text|oneOf|flag|count|rate|size|duration|closeCode|section|sections|pairs|lookup|list|present)\(|const key = )"([a-zA-Z]+)"`)
 )
 
 // optionNames are the options that the source of the plugin's configuration reads, but not those within lists.
