@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -59,6 +60,33 @@ func read(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// pages are the documents of the repository, but for those of the examples.
+func pages(t *testing.T) []string {
+	t.Helper()
+	root, err := engine.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		names, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			page, err := filepath.Rel(root, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, filepath.ToSlash(page))
+		}
+	}
+	if !slices.Contains(found, "README.md") || !slices.Contains(found, "docs/uses.md") {
+		t.Fatalf("the documents are %q", found)
+	}
+	return found
 }
 
 // documents returns the YAML blocks of a Markdown file in the repository.
@@ -118,7 +146,7 @@ func (d document) options(t *testing.T) map[string]plugin {
 // Every configuration that the documents show must load.
 func TestDocumentsLoad(t *testing.T) {
 	loaded := map[string]bool{}
-	for _, file := range []string{"README.md", "MIGRATION.md"} {
+	for _, file := range pages(t) {
 		docs := documents(t, file)
 		engine.Each(t, func(t *testing.T, e engine.Engine) {
 			for _, doc := range docs {
@@ -195,18 +223,18 @@ func optionNames(source string) []string {
 }
 
 // link matches a link within the documents: its file, if that is another, and its heading, if it names one.
-var link = regexp.MustCompile(`\]\(([A-Za-z./]*)(?:#([a-z-]+))?\)`)
+var link = regexp.MustCompile(`\]\(([A-Za-z0-9./_-]*)(?:#([a-z0-9-]+))?\)`)
 
 // heading matches a heading.
 var heading = regexp.MustCompile("(?m)^#+ (.*)$")
 
 // Links between the documents must lead to a heading.
 func TestDocumentsLink(t *testing.T) {
-	for _, file := range []string{"README.md", "MIGRATION.md", "CONTRIBUTING.md", "docs/interpreter.md"} {
+	for _, file := range pages(t) {
 		for _, found := range link.FindAllStringSubmatch(read(t, file), -1) {
-			target := found[1]
-			if target == "" {
-				target = file
+			target := file
+			if found[1] != "" {
+				target = path.Join(path.Dir(file), found[1])
 			}
 			text := read(t, target)
 			if anchor := found[2]; anchor != "" && !slices.Contains(anchors(text), anchor) {
