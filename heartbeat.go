@@ -20,6 +20,14 @@ const (
 // many behind a ping of ours has read that.
 const mostInFlight = 16 << 20
 
+// A peer makes room by reading for what is written to it behind a write that has blocked. What buffers have room for they take
+// for anybody. A write has blocked where leastQueue bytes or more may wait to be read, which any buffers hold, and the pump has
+// looked up later than it was to by leastBlock.
+const (
+	leastBlock = 10 * time.Millisecond
+	leastQueue = 16 << 10
+)
+
 // slowestReader is how many bytes a second a peer reads that is not taken for dead behind a queue of data.
 const slowestReader = 1 << 20
 
@@ -226,6 +234,19 @@ func notSilent(x *peer, until time.Duration) {
 	if x.pongBy < forever {
 		x.pongBy = until
 		x.doubted = false
+	}
+}
+
+// noteWritten notes that f's destination has been written to since the last look: it lives if that shows that it reads, and its
+// answer to a ping may have to wait behind what it has not read. Needs session.mu.
+func noteWritten(s *session, f *direction, now time.Duration) {
+	x, unread := f.to, f.bytes-f.readAt
+	if f.bytes-f.pingAt >= mostInFlight {
+		if x.pongBy < forever && x.pongBy > now+s.pongTimeout {
+			x.pongBy = now + s.pongTimeout // it has come to our ping
+		}
+	} else if now-leastBlock > f.readBy && unread >= leastQueue {
+		notSilent(x, now+s.pongTimeout+timeToRead(unread))
 	}
 }
 

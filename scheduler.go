@@ -443,11 +443,7 @@ func observe(s *session, f *direction, now time.Duration) {
 	f.idle = f.bytes == f.passed
 	if !f.idle {
 		progress(s, now)
-		if f.bytes-f.pingAt < mostInFlight { // it takes what is written to it, and may not have come to our ping
-			notSilent(f.to, now+s.pongTimeout+timeToRead(f.bytes-f.readAt))
-		} else if f.to.pongBy < forever && f.to.pongBy > now+s.pongTimeout {
-			f.to.pongBy = now + s.pongTimeout
-		}
+		noteWritten(s, f, now)
 	}
 	if !f.idle || f.absorbed != f.taken {
 		f.passed = f.bytes

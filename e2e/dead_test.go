@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/hex"
 	"fmt"
+	"io"
 	"strings"
 	"syscall"
 	"testing"
@@ -166,6 +167,70 @@ func dies(t *testing.T, e engine.Engine, setup engine.Setup, end string, dead mo
 	}
 	g.expectNothingLeft(t)
 	dead.learn(t, 1001, reason)
+}
+
+// TestDeadListener has one end fall silent while small messages go on coming to it: its kernel takes them, which is no life.
+func TestDeadListener(t *testing.T) {
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		for _, end := range ends {
+			for _, frozen := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s reads nothing %v", end, frozen), func(t *testing.T) {
+					t.Parallel() // it waits most of the time
+					newGround(t, e, watchful).join(t).dies(t, end, frozen)
+				})
+			}
+		}
+	})
+}
+
+// dies has one end answer no ping, and read or not, while the other talks to it and answers all of its own. It wants the
+// silence found in time.
+func (j *joined) dies(t *testing.T, end string, frozen bool) {
+	t.Helper()
+	dead, talker := j.from(end)
+	code, reason := 1001, end+" heartbeat timeout"
+	if end == "upstream" {
+		code = 1014
+	}
+	start := time.Now()
+	talker.SetDeadline(start.Add(4 * silenceWithin))
+	if !frozen {
+		go func() { _, _ = io.Copy(io.Discard, dead) }()
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = talkOn(talker, 1<<30, 20*time.Millisecond) // until it fails
+	}()
+	got, why, err := readAnswering(talker)
+	if took := time.Since(start); took > silenceWithin {
+		t.Errorf("the silence was found after %v, want at most %v", took, silenceWithin)
+	}
+	if err != nil || got != code || why != reason {
+		t.Errorf("the talker is closed with %d %q (%v), want %d %q", got, why, err, code, reason)
+	}
+	talker.Close()
+	<-ended
+	j.expectOutcome(t, "wsfw", code, reason)
+}
+
+// readAnswering is readToClose of a peer that answers pings.
+func readAnswering(peer *wire.Peer) (code int, reason string, err error) {
+	for {
+		f, err := peer.ReadFrame()
+		if err != nil {
+			return 0, "", err
+		}
+		if f.Opcode == wire.OpClose {
+			code, reason, _ = f.Status()
+			return code, reason, nil
+		}
+		if f.Opcode == wire.OpPing {
+			if err := peer.Send(pong(f)); err != nil {
+				return 0, "", err
+			}
+		}
+	}
 }
 
 // expectNothingLeft wants no goroutine of the plugin's soon after a session.
