@@ -35,7 +35,8 @@ type scheduler struct {
 	served  int64               // the latest tick that the timer has gone off for
 	wake    int64               // the tick that it is set for, or noTick
 
-	// Of the timer's function.
+	// going is held by goOff, and guards the following.
+	going   sync.Mutex
 	due     []*session // that are to be looked at yet
 	current *session   // that is being looked at
 }
@@ -134,8 +135,11 @@ func turnFor(w *scheduler, s *session, due time.Duration) int64 {
 	return turn
 }
 
-// goOff is what the timer does. Whatever happens, it is set again.
+// goOff is what the timer does. Whatever happens, it is set again. It may have been set anew when it had gone off already, and
+// then this runs twice: once after the other.
 func goOff(w *scheduler) {
+	w.going.Lock()
+	defer w.going.Unlock()
 	defer setTimer(w)
 	w.due = takeDue(w)
 	for len(w.due) > 0 {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync"
 	"testing"
 	"time"
 )
@@ -435,6 +436,40 @@ func TestWheelIsLate(t *testing.T) {
 	w.started = w.started.Add(-time.Hour)
 	if due := takeDue(w); len(due) != 10 {
 		t.Errorf("%d of 10 sessions are due", len(due))
+	}
+}
+
+// The timer may be set anew when it has gone off already and its function has not begun: that then runs twice at once. What is
+// due is for one of them at a time, or the race detector tells.
+func TestWheelGoesOffTwice(t *testing.T) {
+	w := newScheduler()
+	defer w.timer.Stop()
+	defer swapWheel(w)()
+	var sessions []*session
+	for i := 0; i < 100; i++ {
+		s := restingSession(limits{maxLifetime: time.Minute})
+		s.started = w.started
+		enroll(s)
+		schedule(s, time.Duration(i)*time.Millisecond)
+		sessions = append(sessions, s)
+	}
+	w.started = w.started.Add(-time.Hour)
+	for _, s := range sessions {
+		s.started = w.started
+	}
+	var wait sync.WaitGroup
+	for i := 0; i < 8; i++ {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			goOff(w)
+		}()
+	}
+	wait.Wait()
+	for _, s := range sessions {
+		if s.outcome.reason != lifetimeReached.reason {
+			t.Fatalf("a session that was due has not been looked at: %+v", s.outcome)
+		}
 	}
 }
 
