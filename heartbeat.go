@@ -1,9 +1,7 @@
 package wsfw
 
 import (
-	"bytes"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"time"
 )
@@ -34,17 +32,15 @@ const slowestReader = 1 << 20
 // heartbeat is our pings to one peer, and what has come of them. Its memory is taken once:
 // idle sessions do little else than this.
 type heartbeat struct {
-	masks bool // pings are masked, pongs are not; or the other way round
+	masks bool   // pings are masked, pongs are not; or the other way round
+	token uint64 // begins the payload of each
 
 	// Written with session.mu and with writeMu of the direction to the peer, read with either.
-	payload []byte        // of the latest ping; in frame itself, where that is not masked
-	sent    time.Duration // when that was sent
+	sent time.Duration // when the latest ping was
 
 	// Of whoever holds writeMu.
 	frame []byte // the latest ping
 	pings int64
-
-	pad []byte // a masking key, over and over: that of the latest ping, or what a pong seems to have
 
 	// Of the pump from the peer.
 	pongs                  int64
@@ -55,19 +51,13 @@ type heartbeat struct {
 // newHeartbeat is the heartbeat of a peer that is about to be pinged first.
 func newHeartbeat(x *peer) *heartbeat {
 	toUpstream := x.name == upstreamPeer
-	payload := make([]byte, pingSize)
-	binary.BigEndian.PutUint64(payload, x.token)
-	h := &heartbeat{masks: toUpstream, payload: payload, frame: controlFrame(opPing, payload, toUpstream), pad: make([]byte, pingSize)}
-	if !toUpstream {
-		h.payload = h.frame[2:]
-	}
-	return h
+	return &heartbeat{masks: toUpstream, token: x.token, frame: controlFrame(opPing, make([]byte, pingSize), toUpstream)}
 }
 
 // takePings has those peers of a session pinged that are to be. The scheduler does that where it cannot block: a peer that has
 // not answered all that it was sent is left to its pump, and so is one that is pinged first, one whose pump is at work, and a
 // service, whose pipe holds nothing. Needs session.mu.
-func takePings(s *session, now time.Duration) {
+func takePings(w *scheduler, s *session, now time.Duration) {
 	s.pingBy += s.pingInterval
 	if s.pingBy <= now {
 		s.pingBy = now + s.pingInterval // what has been missed is not made up for
@@ -78,7 +68,7 @@ func takePings(s *session, now time.Duration) {
 			continue
 		}
 		if x.heart != nil && !x.owes && !x.fed && x.service == nil && f.writeMu.TryLock() {
-			s.toPing = append(s.toPing, f)
+			w.toPing = append(w.toPing, f)
 			stamp(s, f, now)
 		} else {
 			f.pingDue = true
@@ -91,18 +81,16 @@ func takePings(s *session, now time.Duration) {
 	}
 }
 
-// pingAtRest pings the destination of the first direction in s.toPing, whose writeMu is held.
-func pingAtRest(s *session) {
-	f := s.toPing[0]
-	s.toPing = s.toPing[1:]
-	defer f.writeMu.Unlock()
+// pingAtRest pings the destination of a direction of a session, and lets go of its writeMu, which is held.
+func pingAtRest(s *session, f *direction) {
 	_ = f.to.conn.SetWriteDeadline(time.Now().Add(pingTimeout))
 	err := ping(f.to)
-	if err != nil {
+	if err == nil {
+		_ = f.to.conn.SetWriteDeadline(never)
+	} else {
 		go failPing(s, f, err)
-		return
 	}
-	_ = f.to.conn.SetWriteDeadline(never)
+	f.writeMu.Unlock()
 }
 
 // pingTimeout bounds the write of a ping by the scheduler. It is not met: there is room for a ping where all that was sent
@@ -147,9 +135,7 @@ func stamp(s *session, f *direction, now time.Duration) {
 		x.heart = newHeartbeat(x)
 		s.pinged = true
 	}
-	h := x.heart
-	h.sent = now
-	binary.BigEndian.PutUint64(h.payload[tokenSize:], uint64(now))
+	x.heart.sent = now
 }
 
 // timeToRead is how long a slow reader may need for what it has been sent and is not known to have read: a ping of ours waits
@@ -165,31 +151,39 @@ func timeToRead(bytes int64) time.Duration {
 // upstream it is masked under a fresh key (RFC 6455 section 5.3). Needs writeMu.
 func ping(x *peer) error {
 	h := x.heart
+	at := 2
+	key := uint64(0)
 	if h.masks {
-		_, _ = rand.Read(h.pad[:maskSize])
-		copy(h.pad[maskSize:], h.pad[:maskSize])
-		copy(h.pad[2*maskSize:], h.pad[:2*maskSize])
-		copy(h.frame[2:], h.pad[:maskSize])
-		subtle.XORBytes(h.frame[2+maskSize:], h.payload, h.pad)
+		_, _ = rand.Read(h.frame[2 : 2+maskSize])
+		at += maskSize
+		key = keyTwice(h.frame)
 	}
+	binary.BigEndian.PutUint64(h.frame[at:], h.token^key)
+	binary.BigEndian.PutUint64(h.frame[at+tokenSize:], uint64(h.sent)^key)
 	h.pings++
 	_, err := x.conn.Write(h.frame)
 	return err
 }
 
+// keyTwice is the masking key of a masked control frame, for 8 bytes of its payload at a time.
+func keyTwice(frame []byte) uint64 {
+	key := uint64(binary.BigEndian.Uint32(frame[2:]))
+	return key<<32 | key
+}
+
 // isLatest reports whether a frame of the length of a pong of ours is that to the latest
 // ping. Needs session.mu.
 func isLatest(h *heartbeat, pong []byte) bool {
-	if pong[0] != finBit|opPong {
-		return false
+	at := 2
+	key := uint64(0)
+	size := byte(pingSize)
+	if !h.masks {
+		at += maskSize
+		key = keyTwice(pong)
+		size |= maskBit
 	}
-	if h.masks {
-		return pong[1] == pingSize && bytes.Equal(pong[2:], h.payload)
-	}
-	// What is left of a masked payload when the payload is taken off it is the key, over and over.
-	key, rest := pong[2:2+maskSize], h.pad
-	subtle.XORBytes(rest, pong[2+maskSize:], h.payload)
-	return pong[1] == maskBit|pingSize && bytes.Equal(rest[:maskSize], key) && bytes.Equal(rest[maskSize:], rest[:pingSize-maskSize])
+	return pong[0] == finBit|opPong && pong[1] == size && binary.BigEndian.Uint64(pong[at:])^key == h.token &&
+		binary.BigEndian.Uint64(pong[at+tokenSize:])^key == uint64(h.sent)
 }
 
 // isPong reports whether what a pump at rest has read, a frame of the length of a pong of ours, is one, and notes it.

@@ -59,11 +59,16 @@ func TestRoundTripsMadeUp(t *testing.T) {
 	h := newHeartbeat(s.upstream)
 	s.upstream.heart = h
 	for _, sent := range [][]byte{bytes.Repeat([]byte{0xFF}, 8), bytes.Repeat([]byte{0x7F}, 8)} {
-		notePong(h, sentAt(join(h.payload[:tokenSize], sent)), time.Hour)
+		notePong(h, sentAt(join(payloadOf(h)[:tokenSize], sent)), time.Hour)
 	}
 	if got := pulseOf(s.upstream); *got != (pulse{}) || h.answered != 0 {
 		t.Errorf("the record tells %+v", *got)
 	}
+}
+
+// payloadOf is the payload of the latest ping.
+func payloadOf(h *heartbeat) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, h.token), uint64(h.sent))
 }
 
 func TestPingFrames(t *testing.T) {
@@ -82,8 +87,8 @@ func TestPingFrames(t *testing.T) {
 			if len(got) != size || got[0] != finBit|opPing || (got[1] >= maskBit) != toUpstream {
 				t.Fatalf("a ping is %x", got)
 			}
-			if payload := controlPayload(got); !bytes.Equal(payload, h.payload) || sentAt(payload) != time.Duration(i) {
-				t.Errorf("a ping's payload is %x, want %x", payload, h.payload)
+			if payload := controlPayload(got); !bytes.Equal(payload, payloadOf(h)) || sentAt(payload) != time.Duration(i) {
+				t.Errorf("a ping's payload is %x, want %x", payload, payloadOf(h))
 			}
 			if i > 1 && toUpstream && bytes.Equal(got[2:6], peer.written()[(i-2)*size+2:][:4]) {
 				t.Errorf("the masking key %x is used twice", got[2:6])
@@ -101,7 +106,7 @@ func TestLatestPong(t *testing.T) {
 		f := s.directions[i]
 		stamp(s, f, 7)
 		h := f.to.heart
-		pong := controlFrame(opPong, h.payload, !toUpstream)
+		pong := controlFrame(opPong, payloadOf(h), !toUpstream)
 		if !isLatest(h, pong) {
 			t.Errorf("%x is not known", pong)
 		}
@@ -124,7 +129,7 @@ func TestTokensDiffer(t *testing.T) {
 	for i := 0; i < 2; i++ {
 		for _, f := range pinged().directions {
 			token := f.parser.token
-			if seen[token] || binary.BigEndian.Uint64(newHeartbeat(f.from).payload) != token {
+			if seen[token] || newHeartbeat(f.from).token != token {
 				t.Errorf("token %x, after %v", token, seen)
 			}
 			seen[token] = true
@@ -162,7 +167,7 @@ func TestWalkEndsBeforeOurPong(t *testing.T) {
 func TestAbsorb(t *testing.T) {
 	f := pinged().toUpstream
 	f.from.heart = newHeartbeat(f.from)
-	pong := controlFrame(opPong, f.from.heart.payload, true)
+	pong := controlFrame(opPong, payloadOf(f.from.heart), true)
 	f.buf = join([]byte("before"), pong, []byte("after"))
 	f.parser.pong = controlPayload(pong)
 	n := absorb(f, len("before"), len(f.buf))

@@ -37,8 +37,9 @@ type scheduler struct {
 
 	// going is held by goOff, and guards the following.
 	going   sync.Mutex
-	due     []*session // that are to be looked at yet
-	current *session   // that is being looked at
+	due     []*session   // that are to be looked at yet
+	current *session     // that is being looked at
+	toPing  []*direction // of that, whose writeMu is held for a ping that is yet to be sent
 }
 
 const (
@@ -193,15 +194,17 @@ func lookAtDue(w *scheduler) {
 		s := w.due[0]
 		w.current = s
 		w.due = w.due[1:]
-		cause, late := whatIsDue(s)
+		cause, late := whatIsDue(w, s)
 		if late {
 			go expire(s)
 		} else if cause != nil {
 			dismiss(s, cause)
 		} else {
-			for len(s.toPing) > 0 {
-				pingAtRest(s)
+			for i, f := range w.toPing {
+				pingAtRest(s, f)
+				w.toPing[i] = nil
 			}
+			w.toPing = w.toPing[:0]
 		}
 	}
 	w.current = nil
@@ -213,16 +216,18 @@ func survive(w *scheduler) {
 	if r == nil {
 		return
 	}
-	for _, f := range w.current.toPing {
-		f.writeMu.Unlock()
+	for _, f := range w.toPing {
+		if f != nil {
+			f.writeMu.Unlock()
+		}
 	}
-	w.current.toPing = nil
+	w.toPing = nil
 	fail(w.current, r)
 }
 
 // whatIsDue is the cause to end the session now, or nil, and whether it has taken too long to close. It schedules the next
 // look.
-func whatIsDue(s *session) (cause *closeCause, late bool) {
+func whatIsDue(w *scheduler, s *session) (cause *closeCause, late bool) {
 	now := time.Since(s.started)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,7 +239,7 @@ func whatIsDue(s *session) (cause *closeCause, late bool) {
 	}
 	cause = causeToEnd(s, now)
 	if cause == nil && now >= s.pingBy {
-		takePings(s, now)
+		takePings(w, s, now)
 	}
 	schedule(s, nextDue(s, now))
 	return cause, false

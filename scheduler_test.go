@@ -145,9 +145,9 @@ func TestSignsOfLife(t *testing.T) {
 			takeStock(s, f)
 		},
 		"a pong at work": func(s *session, f *direction) { f.absorbed++; f.from.heart.answered = time.Hour; takeStock(s, f) },
-		"a pong at rest": func(s *session, f *direction) { isPong(s, f, controlFrame(opPong, f.from.heart.payload, false)) },
+		"a pong at rest": func(s *session, f *direction) { isPong(s, f, controlFrame(opPong, payloadOf(f.from.heart), false)) },
 		"an early pong at rest": func(s *session, f *direction) {
-			early := controlFrame(opPong, f.from.heart.payload, false)
+			early := controlFrame(opPong, payloadOf(f.from.heart), false)
 			stamp(s, s.toUpstream, time.Hour)
 			isPong(s, f, early)
 		},
@@ -298,7 +298,7 @@ func TestPingAtRest(t *testing.T) {
 	if wait := nextDue(s, time.Hour) - time.Hour; wait > time.Minute+10*time.Second {
 		t.Errorf("the next look is in %v, too late for a pong", wait)
 	}
-	isPong(s, s.toUpstream, controlFrame(opPong, s.client.heart.payload, true))
+	isPong(s, s.toUpstream, controlFrame(opPong, payloadOf(s.client.heart), true))
 	if s.client.pongBy != forever {
 		t.Errorf("after the pong another is due at %v", s.client.pongBy)
 	}

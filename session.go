@@ -37,7 +37,6 @@ type session struct {
 	directions       []*direction // both
 
 	server  *server       // that the client has come in by
-	toPing  []*direction  // that the scheduler is about to send a ping on
 	arrived atomic.Int32  // directions that have ended
 	ended   chan struct{} // closed when both have
 
