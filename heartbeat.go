@@ -19,15 +19,19 @@ const (
 const mostInFlight = 16 << 20
 
 // A peer makes room by reading for what is written to it behind a write that has blocked. What buffers have room for they take
-// for anybody. A write has blocked where leastQueue bytes or more may wait to be read, which any buffers hold, and the pump has
-// looked up later than it was to by leastBlock.
+// for anybody. A write has blocked where leastQueue bytes or more may wait to be read, which any buffers hold, and the pump
+// looks up later than it was to by leastBlock.
 const (
 	leastBlock = 10 * time.Millisecond
 	leastQueue = 16 << 10
 )
 
-// slowestReader is how many bytes a second a peer reads that is not taken for dead behind a queue of data.
-const slowestReader = 1 << 20
+// slowestReader is how many bytes a second a peer reads that is not taken for dead behind a queue of data. bufferStep is how
+// many it reads before its kernel, or ours, lets a blocked write go on: a third of what Linux lets a send buffer become.
+const (
+	slowestReader = 256 << 10
+	bufferStep    = 4 << 20 / 3
+)
 
 // heartbeat is our pings to one peer, and what has come of them. Its memory is taken once:
 // idle sessions do little else than this.
@@ -73,8 +77,9 @@ func takePings(w *scheduler, s *session, now time.Duration) {
 		} else {
 			f.pingDue = true
 			setDeadlines(s, f) // which wakes the pump
-			if !f.idle && s.pongTimeout > 0 && x.pongBy > now+s.pongTimeout {
-				x.pongBy = now + s.pongTimeout // the pump may be blocked in a write
+			// Whose pump is at work may be blocked in a write: silence counts from now.
+			if !f.idle && s.pongTimeout > 0 && x.pongBy == forever {
+				x.pongBy = now + s.pongTimeout
 				x.doubted = false
 			}
 		}
@@ -225,9 +230,12 @@ func alive(x *peer) {
 // notSilent notes that x lives, but may not have answered the ping that it owes a pong to: until then it is given time. Needs
 // session.mu.
 func notSilent(x *peer, until time.Duration) {
-	if x.pongBy < forever {
+	if x.pongBy == forever {
+		return
+	}
+	x.doubted = false
+	if x.pongBy < until {
 		x.pongBy = until
-		x.doubted = false
 	}
 }
 
@@ -239,9 +247,14 @@ func noteWritten(s *session, f *direction, now time.Duration) {
 		if x.pongBy < forever && x.pongBy > now+s.pongTimeout {
 			x.pongBy = now + s.pongTimeout // it has come to our ping
 		}
-	} else if now-leastBlock > f.readBy && unread >= leastQueue {
+	} else if isBlocked(f, now) && unread >= leastQueue {
 		notSilent(x, now+s.pongTimeout+timeToRead(unread))
 	}
+}
+
+// isBlocked reports whether f's pump has been kept from looking up, by a write. Needs session.mu.
+func isBlocked(f *direction, now time.Duration) bool {
+	return !f.idle && now-leastBlock > f.readBy
 }
 
 // notePong notes the answer at now to a ping that was sent then.

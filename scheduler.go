@@ -305,7 +305,7 @@ func haveLooked(s *session, now time.Duration) bool {
 
 // isSilent reports whether f's source, which owes us a sign of life, is dead. It is listened to once more when it is first
 // found to be overdue, so that what came while the whole process stood still is heard; and for longer where a write to it is
-// under way, behind which our ping has to wait: a slow reader's buffers take more by a third at a time. Needs session.mu.
+// blocked: it may be reading, and the write goes on by a bufferStep at a time. Needs session.mu.
 func isSilent(s *session, f *direction, now time.Duration) bool {
 	if !f.idle && f.looked < now {
 		wake(s, f)
@@ -315,10 +315,14 @@ func isSilent(s *session, f *direction, now time.Duration) bool {
 		return true
 	}
 	f.from.doubted = true
-	f.from.pongBy = now + s.grace
-	if !reverse(s, f).idle {
-		f.from.pongBy = now + s.pongTimeout/2
+	patience := s.grace
+	if isBlocked(reverse(s, f), now) {
+		patience = timeToRead(bufferStep)
+		if patience < s.pongTimeout/2 {
+			patience = s.pongTimeout / 2
+		}
 	}
+	f.from.pongBy = now + patience
 	return false
 }
 
