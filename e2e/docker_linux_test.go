@@ -69,7 +69,7 @@ func (h host) importTraefik(t *testing.T) {
 			files[word] = word
 		}
 	}
-	h.importImage(t, "traefik:v3.6", "/traefik", files)
+	h.importImage(t, "traefik:v3.7", "/traefik", files)
 }
 
 // importWhoami makes one out of our stand-in.

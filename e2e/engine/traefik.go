@@ -36,7 +36,7 @@ func newTraefik() Engine {
 	return &traefik{log: newLog(), binary: sync.OnceValues(Binary)}
 }
 
-// Binary returns the Traefik binary that WSFW_TRAEFIK names, or builds the one that the nested module pins.
+// Binary returns the Traefik binary that WSFW_TRAEFIK names, or builds one of the newest version that a nested module pins.
 func Binary() (string, error) {
 	if path := os.Getenv("WSFW_TRAEFIK"); path != "" {
 		return path, nil
@@ -49,8 +49,7 @@ func Binary() (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	build := exec.Command("go", "build", "-C", filepath.Join(root, "e2e", "traefik"),
-		"-o", path, "github.com/traefik/traefik/v3/cmd/traefik")
+	build := exec.Command("go", "run", "-C", filepath.Join(root, "e2e"), "./traefik", "3.7", path)
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building Traefik: %w\n%s", err, output)
 	}
