@@ -1,25 +1,36 @@
-# Each target installs what it needs: from Go's module proxy, where the tools are pinned in
-# lint/go.mod, e2e/go.mod and e2e/traefik/go.mod; from npm, pinned in e2e/peers and e2e/bench/fastify; and
-# from Debian, for which it has to be root, unless that is there already.
+# Each target installs what it needs. What comes from Go's module proxy is pinned in lint/go.mod, e2e/go.mod and the modules
+# below e2e/traefik; what comes from npm, in e2e/peers and e2e/bench/fastify. Only e2e, soak and bench need npm and Debian's
+# packages: they say so before they install any, and have to be root for it.
 
 GOLANGCI := lint/.bin/golangci-lint
 TRAPS    := lint/.bin/traps
 YAEGI    := e2e/.bin/yaegi
+SHARDS   := e2e/.bin/shards
+GOTESTSUM := e2e/.bin/gotestsum
 TRAEFIK  := e2e/.bin/traefik
+TRAEFIK36 := e2e/.bin/traefik-3.6
 DEMO     := e2e/.bin/demo
 PEERS    := e2e/peers/node_modules/.package-lock.json
 FASTIFY  := e2e/bench/fastify/node_modules/.package-lock.json
 
-# What the suite runs beside Go and Node: network namespaces, a balancer, applications, and Docker for the examples.
-PACKAGES := iproute2 haproxy mosquitto rabbitmq-server python3-websockets chromium docker.io docker-compose
+# What the suite runs of Debian's beside Go and Node, by command or file and package: network namespaces, a balancer, brokers, a
+# library, a browser, and Docker for the examples. Whatever is there already is used.
+SUITE_PACKAGES := ip:iproute2 haproxy:haproxy mosquitto:mosquitto /usr/lib/rabbitmq/bin/rabbitmq-server:rabbitmq-server \
+	/usr/lib/python3/dist-packages/websockets:python3-websockets chromium:chromium dockerd:docker.io docker-compose:docker-compose
+
+# The proxies that the benchmark compares with.
+BENCH_PACKAGES := nginx:nginx-light haproxy:haproxy caddy:caddy
+
+# The cases that are run in the older Traefik, too: what depends on how Traefik routes, proxies, upgrades and shuts down.
+CASES36 := ^Test(Check|Conversation|Drain|Echo|EntryPoint|Hijack|Inline|Kubernetes|Order|Passed|Reload|Service|Switching|Upstream|Via)
 
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080
 
 # Without a target make prints the help.
-.PHONY: help demo demo-build demo-traefik test e2e soak bench bench-quick bench-build bench-packages fuzz lint fmt clean packages
+.PHONY: help demo demo-build demo-traefik test e2e soak bench bench-quick bench-build bench-packages fuzz lint release-check fmt clean packages
 
-## help: what there is to make
+## help: what there is to make, what it needs, and how long it takes on 2 cores
 help:
 	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
 
@@ -27,7 +38,7 @@ help:
 demo: demo-build
 	$(DEMO) -listen $(LISTEN)
 
-## demo-traefik: the same in a real Traefik (the first time it builds one, about 10 minutes)
+## demo-traefik: the same in a real Traefik
 demo-traefik: demo-build $(TRAEFIK)
 	$(DEMO) -listen $(LISTEN) -traefik $(TRAEFIK)
 
@@ -35,23 +46,31 @@ demo-traefik: demo-build $(TRAEFIK)
 demo-build:
 	go build -C e2e -o .bin/demo ./demo
 
-## test: everything that needs no Traefik
-# The race detector watches compiled code, and the first upgrades of an interpreter (TestFirstAtOnce).
-# The demo hosts the plugin interpreted.
-test: $(YAEGI) $(TRAPS) $(PEERS) packages
-	go test -race ./...
-	$(YAEGI) test .
-	cd lint && go test ./...
-	cd e2e && WSFW_ENGINES=compiled go test -race -count=1 -timeout 20m .
-	cd e2e && WSFW_ENGINES=interpreted go test -count=1 -timeout 20m ./...
+## test: the unit tests, compiled and interpreted, and the behaviour suite without Traefik
+# The race detector watches compiled code. Cases that are named TestExternal need more than Go; those that are named TestHeavy
+# need the machine for themselves.
+test: $(GOTESTSUM) $(YAEGI) $(SHARDS)
+	$(GOTESTSUM) -- -race ./...
+	@$(YAEGI) test . >e2e/.bin/interpreted.txt 2>&1 && echo "ok  	the same, interpreted" || { cat e2e/.bin/interpreted.txt; exit 1; }
+	cd lint && ../$(GOTESTSUM) -- ./...
+	cd e2e && $(RUN_SHARDS) -skip '$(NOT_IN_TEST)' compiled,race=. interpreted=. interpreted=demo
 
-## e2e: the behaviour suite on its three engines, a real Traefik among them
-e2e: $(TRAEFIK) $(PEERS) $(FASTIFY) packages bench-packages
-	cd e2e && go test -count=1 -timeout 45m ./...
+RUN_SHARDS := .bin/gotestsum --ignore-non-json-output-lines --raw-command -- .bin/shards
+NOT_IN_TEST := ^Test(External|Heavy)
 
-## soak: the same with its long runs
-soak: $(TRAEFIK) $(PEERS) $(FASTIFY) packages bench-packages
-	cd e2e && WSFW_SOAK=1 go test -count=1 -timeout 4h ./...
+## e2e: the behaviour suite in a real Traefik, in an older one a part of it, and what needs Docker, Node, a browser and others
+e2e: $(GOTESTSUM) $(SHARDS) $(TRAEFIK) $(TRAEFIK36) $(PEERS) $(FASTIFY) packages bench-packages
+	cd e2e && WSFW_TRAEFIK=$(abspath $(TRAEFIK36)) $(RUN_SHARDS) -run '$(CASES36)' traefik=.
+	cd e2e && $(RUN_SHARDS) -n 2 -cases 3 -run ^TestHeavy compiled,race=. interpreted=. traefik=.
+	cd e2e && $(RUN_SHARDS) -run ^TestExternal compiled,race=. interpreted=. interpreted=demo
+	cd e2e && $(RUN_SHARDS) -skip ^TestHeavy traefik=. traefik=demo traefik=bench
+
+## soak: the suite's long runs, on its three engines
+# Those cases that WSFW_SOAK makes longer.
+SOAKS := ^Test(HeavyDrain|HeavyFlood|HeavyMalformed|HeavyPingedConversations|RollingRestart|TransparencyRandom|TransparencySplits)$$
+
+soak: $(GOTESTSUM) $(SHARDS) $(TRAEFIK) $(PEERS) packages
+	cd e2e && WSFW_SOAK=1 $(RUN_SHARDS) -n 3 -timeout 2h -cases 1 -run '$(SOAKS)' compiled=. interpreted=. traefik=.
 
 ## bench: throughput, latency, memory, idle sessions and floods, beside Traefik by itself
 bench: bench-build $(FASTIFY) bench-packages
@@ -74,6 +93,10 @@ fuzz:
 	for fuzzer in FuzzParser FuzzRelay FuzzText FuzzCloseFrame FuzzSession; do \
 		go test -run '^$$' -fuzz $$fuzzer -fuzztime $(FUZZTIME) -fuzzminimizetime 5s . || test ! -e testdata || exit 1; \
 	done
+
+## release-check: all that a tag needs: make lint test e2e, and that version, date and documents agree
+release-check: lint test e2e
+	.ci/release-check
 
 ## lint: golangci-lint over every module, what the interpreter gets wrong, and what does not fit into 32 bits
 lint: $(GOLANGCI) $(TRAPS)
@@ -101,8 +124,18 @@ $(TRAPS): lint/go.mod $(wildcard lint/*.go lint/traps/*.go)
 $(YAEGI): e2e/go.mod
 	go build -C e2e -o .bin/yaegi github.com/traefik/yaegi/cmd/yaegi
 
-$(TRAEFIK): e2e/traefik/go.mod
-	go build -C e2e/traefik -o ../.bin/traefik github.com/traefik/traefik/v3/cmd/traefik
+# Go's build cache keeps what these have built, so that only the first time takes minutes.
+$(TRAEFIK): e2e/traefik/main.go e2e/traefik/3.7/go.mod
+	cd e2e && go run ./traefik 3.7 ../$@
+
+$(TRAEFIK36): e2e/traefik/main.go e2e/traefik/3.6/go.mod
+	cd e2e && go run ./traefik 3.6 ../$@
+
+$(SHARDS): $(wildcard e2e/shards/*.go) e2e/go.mod
+	go build -C e2e -o .bin/shards ./shards
+
+$(GOTESTSUM): e2e/go.mod
+	go build -C e2e -o .bin/gotestsum gotest.tools/gotestsum
 
 $(PEERS): e2e/peers/package.json e2e/peers/package-lock.json
 	npm --prefix e2e/peers ci --no-audit --no-fund
@@ -112,13 +145,8 @@ $(FASTIFY): e2e/bench/fastify/package.json e2e/bench/fastify/package-lock.json
 	npm --prefix e2e/bench/fastify ci --no-audit --no-fund
 	touch $@
 
-# The proxies that the benchmark compares with. Debian would have nginx and Caddy serve on port 80 at once.
-bench-packages:
-	@command -v nginx >/dev/null && command -v haproxy >/dev/null && command -v caddy >/dev/null || { \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-		apt-get install -qy --no-install-recommends nginx-light haproxy caddy; }
-
-# Debian would start the servers among them at once.
 packages:
-	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends $(PACKAGES); }
+	@e2e/packages $(SUITE_PACKAGES)
+
+bench-packages:
+	@e2e/packages $(BENCH_PACKAGES)

@@ -129,9 +129,9 @@ func TestAtOnce(t *testing.T) {
 	})
 }
 
-// TestFirstAtOnce has gatherings be the first that an interpreter sees, one each, under the race detector: Yaegi resolves the
+// TestHeavyFirstAtOnce has gatherings be the first that an interpreter sees, one each, under the race detector: Yaegi resolves the
 // types of functions when they run first, and without a lock.
-func TestFirstAtOnce(t *testing.T) {
+func TestHeavyFirstAtOnce(t *testing.T) {
 	for _, e := range engine.All() {
 		if e.Name() == "interpreted" {
 			t.Run(e.Name(), firstAtOnce)

@@ -76,9 +76,9 @@ func byGateway(codes map[string]int) func(deaf string) (string, int) {
 	return func(deaf string) (string, int) { return "wsfw", codes[deaf] }
 }
 
-// TestDeafEnd has one end read nothing and the other send until nothing goes any more. Whatever then ends the session, the
+// TestHeavyDeafEnd has one end read nothing and the other send until nothing goes any more. Whatever then ends the session, the
 // other end learns of it at once, and the session is over within closeTimeout: nobody waits for the blocked write.
-func TestDeafEnd(t *testing.T) {
+func TestHeavyDeafEnd(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, deaf := range ends {
 			for _, row := range deafEndings {
@@ -138,7 +138,7 @@ func (j *joined) goesDeaf(t *testing.T, name string, row deafEnding) {
 // between two messages.
 func checkWhole(t *testing.T, deaf *wire.Peer, s *stream) {
 	t.Helper()
-	got, err := io.ReadAll(deaf)
+	got, err := io.ReadAll(withoutOwnPings(deaf, nil)) // there may be one before the write that blocks
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the blocked connection is still open")
 	}

@@ -11,14 +11,15 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// blockedAfter is the suite's writeTimeout, and foundWithin how long a blocked write may go unnoticed.
-const (
-	blockedAfter = 400 * time.Millisecond
-	foundWithin  = blockedAfter*5/4 + time.Second
-)
+// blockedAfter is the suite's writeTimeout.
+const blockedAfter = 400 * time.Millisecond
+
+// foundWithin is how long a blocked write may go unnoticed.
+var foundWithin = blockedAfter*5/4 + pace.Of(time.Second)
 
 // stream repeats one message. It tells how much of it has been written.
 type stream struct {

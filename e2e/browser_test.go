@@ -16,9 +16,9 @@ import (
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// TestBrowser has a page in Chromium, which came through the gateway itself, talk to its server in compressed messages.
+// TestExternalBrowser has a page in Chromium, which came through the gateway itself, talk to its server in compressed messages.
 // It sees how each session ends, and comes back when a gateway shuts down.
-func TestBrowser(t *testing.T) {
+func TestExternalBrowser(t *testing.T) {
 	const open = "open chat permessage-deflate"
 	browser := newBrowser(t)
 	eachUse(t, func(t *testing.T, e engine.Engine) {

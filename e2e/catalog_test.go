@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/semver"
 	"gopkg.in/yaml.v3"
 )
 
 // catalogPatience is how long the trial run of Traefik's plugin catalog may take.
-const catalogPatience = time.Second
+var catalogPatience = pace.Of(time.Second)
 
 // listing is what the catalog shows of a plugin: its manifest, as https://plugins.traefik.io/create has it.
 type listing struct {
@@ -75,11 +76,11 @@ func TestCatalogModule(t *testing.T) {
 	}
 }
 
-// release matches the changelog's heading of a version.
-var release = regexp.MustCompile(`(?m)^## (v.*)$`)
+// release matches the changelog's heading of a version, with its date.
+var release = regexp.MustCompile(`(?m)^## (v\S+) - \d{4}-\d{2}-\d{2}$`)
 
 // TestCatalogVersions wants versions that Go's module proxy serves for the module's path: semantic ones, below v2. It
-// looks at the changelog, and at what the documentation has users write.
+// looks at the changelog, and at what the documentation has users write, which is the changelog's newest.
 func TestCatalogVersions(t *testing.T) {
 	root, err := engine.Root()
 	if err != nil {
@@ -89,13 +90,16 @@ func TestCatalogVersions(t *testing.T) {
 	for _, heading := range release.FindAllStringSubmatch(read(t, "CHANGELOG.md"), -1) {
 		versions = append(versions, heading[1])
 	}
+	if len(versions) == 0 {
+		t.Fatal("the changelog has no version")
+	}
 	for _, doc := range append(documents(t, "README.md"), documentsBelow(t, root, "examples")...) {
 		if p, ok := doc.Experimental.Plugins["wsfw"]; ok {
 			versions = append(versions, p.Version)
+			if p.Version != versions[0] {
+				t.Errorf("a document has users write %q, want %q", p.Version, versions[0])
+			}
 		}
-	}
-	if len(versions) == 0 {
-		t.Error("no version is named")
 	}
 	for _, v := range versions {
 		if !semver.IsValid(v) || semver.Canonical(v) != v || semver.Compare(v, "v2.0.0-0") >= 0 {

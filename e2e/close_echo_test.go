@@ -82,9 +82,9 @@ func echoToClose(peer *wire.Peer) error {
 	}
 }
 
-// TestFaultBehindBacklog has one end read nothing until all buffers on the way to it are full, and then break the rules: it
+// TestHeavyFaultBehindBacklog has one end read nothing until all buffers on the way to it are full, and then break the rules: it
 // gets whatever had been sent to it, and then its close frame.
-func TestFaultBehindBacklog(t *testing.T) {
+func TestHeavyFaultBehindBacklog(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {

@@ -13,7 +13,7 @@ import (
 var patiently = object{"closeTimeout": "1h"}
 
 // atOnce bounds what takes no time that anybody waits for, by far.
-const atOnce = 2 * soon
+var atOnce = 2 * soon
 
 // overAtOnce wants the session to be over with nothing further said, and its record to tell this.
 func (j *joined) overAtOnce(t *testing.T, endedBy string, code int, text string) {

@@ -247,8 +247,8 @@ func TestConversation(t *testing.T) {
 	})
 }
 
-// TestManyConversations wants each of many sessions to get its own messages and control frames only.
-func TestManyConversations(t *testing.T) {
+// TestHeavyManyConversations wants each of many sessions to get its own messages and control frames only.
+func TestHeavyManyConversations(t *testing.T) {
 	const sessions, messages = 50, 200
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		h := newHall(t, e, nil)
@@ -286,9 +286,9 @@ func checkClosed(t *testing.T, record map[string]any) {
 	}
 }
 
-// TestPingedConversations has many sessions pinged all the time while both ends talk, and ping each other: not a word of
+// TestHeavyPingedConversations has many sessions pinged all the time while both ends talk, and ping each other: not a word of
 // theirs is lost, every ping of theirs is answered by the other end, and of the gateway's own no pong reaches anyone.
-func TestPingedConversations(t *testing.T) {
+func TestHeavyPingedConversations(t *testing.T) {
 	// A hundred sessions at this pace leave a small machine some room.
 	const sessions, talkPace = 100, 20 * time.Millisecond
 	during := 5 * time.Second

@@ -10,17 +10,21 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 const (
-	pingEvery     = 300 * time.Millisecond
-	pongWithin    = 300 * time.Millisecond
-	silenceWithin = pingEvery + pongWithin + time.Second // how soon the silence of an end is found
+	pingEvery  = 300 * time.Millisecond
+	pongWithin = 300 * time.Millisecond
+)
+
+var (
+	silenceWithin = pingEvery + pongWithin + pace.Of(time.Second) // how soon the silence of an end is found
 
 	// promptly is far below closeTimeout: what takes no longer has not waited for that.
-	promptly     = 2 * time.Second
-	closeTimeout = 5 * time.Second
+	promptly     = pace.Of(2 * time.Second)
+	closeTimeout = pace.Of(5 * time.Second)
 )
 
 // watchful is a gateway that finds dead ends soon.
@@ -121,15 +125,22 @@ var deaths = []struct {
 	make func() mortal
 }{
 	{"mute", func() mortal { return &mute{} }},
-	{"frozen", func() mortal { return frozen{newNode()} }},
+	{"frozen", func() mortal { return frozen{newGWS("--mute")} }}, // gws gives up where a pong comes too late
 }
 
 // TestDeadPeer has one end fall silent, in sight of every library at the other.
-func TestDeadPeer(t *testing.T) {
+func TestDeadPeer(t *testing.T) { expectDeadFound(t, onlookers) }
+
+// TestExternalDeadPeer is TestDeadPeer in sight of others.
+func TestExternalDeadPeer(t *testing.T) { expectDeadFound(t, externals) }
+
+// expectDeadFound wants each of these libraries told that the other end is dead.
+func expectDeadFound(t *testing.T, libraries []library) {
+	t.Helper()
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			for _, death := range deaths {
-				for _, x := range onlookers {
+				for _, x := range libraries {
 					t.Run(fmt.Sprintf("%s %s %s", death.name, end, x.name), func(t *testing.T) {
 						dies(t, e, engine.Setup{Config: watchful}, end, death.make(), x.make())
 					})
@@ -236,7 +247,7 @@ func readAnswering(peer *wire.Peer) (code int, reason string, err error) {
 // expectNothingLeft wants no goroutine of the plugin's soon after a session.
 func (g *ground) expectNothingLeft(t *testing.T) {
 	t.Helper()
-	await(t, closeTimeout+time.Second, func() string {
+	await(t, closeTimeout+pace.Of(time.Second), func() string {
 		return excess("stacks of the plugin", ofPlugin(goroutines(t, g.gateway)), 0)
 	})
 }
@@ -244,7 +255,7 @@ func (g *ground) expectNothingLeft(t *testing.T) {
 // patient is a gateway whose peers have time to answer on a busy machine, too.
 var patient = object{"pingInterval": "100ms", "pongTimeout": pongPatience.String()}
 
-const pongPatience = time.Second
+var pongPatience = pace.Of(time.Second)
 
 // TestThawedPeer freezes an end for several pings, but not for pongTimeout: it lives on.
 func TestThawedPeer(t *testing.T) {
@@ -252,12 +263,12 @@ func TestThawedPeer(t *testing.T) {
 		for _, end := range ends {
 			t.Run(end, func(t *testing.T) {
 				t.Parallel() // it waits most of the time
-				live, ice := newNode(), frozen{newNode("--echo")}
+				live, ice := newGWS(), frozen{newGWS("--echo")}
 				client, upstream := party(live), party(ice)
 				if end == "client" {
 					client, upstream = upstream, client
 				}
-				config := object{"pingInterval": "100ms", "pongTimeout": "1500ms"}
+				config := object{"pingInterval": "100ms", "pongTimeout": pace.Of(1500 * time.Millisecond).String()}
 				g, _ := introduce(t, e, engine.Setup{Config: config}, client, upstream)
 				since := ice.fall(t)
 				for range 5 {
@@ -270,7 +281,7 @@ func TestThawedPeer(t *testing.T) {
 				if echo := live.await(t, wire.Timeout, eventMessage); echo.Text != "awake?" {
 					t.Errorf("the thawed end sends %v", echo)
 				}
-				live.idle(t, 2*time.Second) // longer than pongTimeout: what was missed is forgiven
+				live.idle(t, pace.Of(2*time.Second)) // longer than pongTimeout: what was missed is forgiven
 				live.close(t, 1000, "bye")
 				awaitFarewell(t, ice, wire.Timeout, 1000, "bye")
 				g.expectOutcome(t, opposite(end), 1000, "bye")
@@ -280,12 +291,19 @@ func TestThawedPeer(t *testing.T) {
 }
 
 // TestLivePeers has the ends of sessions say nothing but pongs, for several times pongTimeout.
-func TestLivePeers(t *testing.T) {
+func TestLivePeers(t *testing.T) { liveOn(t, onlookers) }
+
+// TestExternalLivePeers is TestLivePeers of others.
+func TestExternalLivePeers(t *testing.T) { liveOn(t, externals) }
+
+// liveOn has sessions of these libraries be silent but for pongs.
+func liveOn(t *testing.T, libraries []library) {
+	t.Helper()
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		var clients, upstreams []onlooker
 		var grounds []*ground
-		for i, x := range onlookers {
-			client, upstream := x.make(), onlookers[(i+1)%len(onlookers)].make()
+		for i, x := range libraries {
+			client, upstream := x.make(), libraries[(i+1)%len(libraries)].make()
 			g, _ := introduce(t, e, engine.Setup{Config: patient}, client, upstream)
 			grounds = append(grounds, g)
 			clients, upstreams = append(clients, client), append(upstreams, upstream)
@@ -314,7 +332,7 @@ func TestMuteTalker(t *testing.T) {
 		for _, end := range ends {
 			t.Run(end, func(t *testing.T) {
 				t.Parallel() // it waits most of the time
-				talker, listener := newNode("--mute"), newInmate("gorilla")
+				talker, listener := newGWS("--mute"), newInmate("gorilla")
 				client, upstream := party(talker), party(listener)
 				if end == "upstream" {
 					client, upstream = upstream, client
@@ -340,18 +358,25 @@ func TestMuteTalker(t *testing.T) {
 }
 
 // TestKilledUpstream has the upstream's process killed: its kernel closes the connection, and each client learns of it.
-func TestKilledUpstream(t *testing.T) {
+func TestKilledUpstream(t *testing.T) { learnOfKill(t, onlookers) }
+
+// TestExternalKilledUpstream is TestKilledUpstream with other clients.
+func TestExternalKilledUpstream(t *testing.T) { learnOfKill(t, externals) }
+
+// learnOfKill has clients of these libraries learn that their upstream is gone.
+func learnOfKill(t *testing.T, libraries []library) {
+	t.Helper()
 	eachUse(t, func(t *testing.T, e engine.Engine) {
-		for _, x := range onlookers {
+		for _, x := range libraries {
 			t.Run(x.name, func(t *testing.T) {
-				client, upstream := x.make(), newNode()
+				client, upstream := x.make(), newGWS()
 				g, _ := introduce(t, e, engine.Setup{Config: watchful}, client, upstream)
 				since := time.Now()
 				upstream.kill(t)
 				awaitFarewell(t, client, closeTimeout, 1014, "upstream connection lost")
 				client.await(t, closeTimeout, eventEnd)
 				g.expectOutcome(t, "upstream", 1006, "connection lost")
-				if took := time.Since(since); took > closeTimeout+time.Second {
+				if took := time.Since(since); took > closeTimeout+pace.Of(time.Second) {
 					t.Errorf("the session took %v to end", took)
 				}
 				g.expectNothingLeft(t)
@@ -363,13 +388,13 @@ func TestKilledUpstream(t *testing.T) {
 // TestOwnPings has the ends ping each other between our pings: each of theirs is answered by the other end, and no
 // answer to one of ours comes there.
 func TestOwnPings(t *testing.T) {
-	gorilla, node := func() pinger { return newInmate("gorilla") }, func() pinger { return newNode() }
+	gorilla, gws := func() pinger { return newInmate("gorilla") }, func() pinger { return newGWS() }
 	couples := []struct {
 		name             string
 		client, upstream func() pinger
 	}{
-		{"gorilla to node", gorilla, node},
-		{"node to gorilla", node, gorilla},
+		{"gorilla to gws", gorilla, gws},
+		{"gws to gorilla", gws, gorilla},
 	}
 	payloads := []string{"", "hello", strings.Repeat("s", ownPing), strings.Repeat("l", 125)}
 	eachUse(t, func(t *testing.T, e engine.Engine) {

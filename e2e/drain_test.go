@@ -17,25 +17,26 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 const (
 	restartReason = "service restart"
 
-	// soon is how late a busy machine may be with what is due at once.
-	soon = 3 * time.Second
-
 	// graceTimeout is Traefik's graceTimeOut, after which it cuts whatever is left.
 	graceTimeout = 10 * time.Second
 )
 
+// soon is how late a busy machine may be with what is due at once.
+var soon = pace.Of(3 * time.Second)
+
 // restartCodes are what the ends of a drained session are closed with.
 var restartCodes = map[string]int{"client": 1012, "upstream": 1001}
 
-// TestDrain shuts a gateway down under a crowd: every session is closed in order, each at a time of its own, and the
+// TestHeavyDrain shuts a gateway down under a crowd: every session is closed in order, each at a time of its own, and the
 // shutdown is over with the last. Half of them began under an earlier configuration, which has no heartbeats.
-func TestDrain(t *testing.T) {
+func TestHeavyDrain(t *testing.T) {
 	sessions, spread, pace := 500, 4*time.Second, guestPace
 	config := object{"drainTimeout": spread.String()}
 	if soaking() {

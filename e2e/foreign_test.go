@@ -50,13 +50,21 @@ type pinger interface {
 	ping(t *testing.T, payload string)
 }
 
-// onlookers are made by these, by the library's name.
-var onlookers = []struct {
+// library makes onlookers.
+type library struct {
 	name string
 	make func() onlooker
-}{
+}
+
+// onlookers are those that need Go alone.
+var onlookers = []library{
 	{"gorilla", func() onlooker { return newInmate("gorilla") }},
 	{"coder", func() onlooker { return newInmate("coder") }},
+	{"gws", func() onlooker { return newGWS() }},
+}
+
+// externals are onlookers that need more than Go.
+var externals = []library{
 	{"node", func() onlooker { return newNode() }},
 	{"python", func() onlooker { return newPython() }},
 }

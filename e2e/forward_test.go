@@ -264,7 +264,7 @@ func (c forwardCase) checkRecord(t *testing.T, by string, end forwardEnd) map[st
 // clientBye is with what a client says good-bye.
 var clientBye = forwardEnd{4001, "client is done"}
 
-func TestEcho(t *testing.T) { eachForward(t, nil, echoes) }
+func TestHeavyEcho(t *testing.T) { eachForward(t, nil, echoes) }
 
 // echoes has the client say messages of all sizes, and close.
 func echoes(t *testing.T, c forwardCase) {

@@ -7,9 +7,9 @@ import (
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// TestGraphQL has a client of graphql-ws subscribe at its server, and mutate. The client keeps the session alive, comes
+// TestExternalGraphQL has a client of graphql-ws subscribe at its server, and mutate. The client keeps the session alive, comes
 // back with its subscription when a gateway shuts down, and leaves.
-func TestGraphQL(t *testing.T) {
+func TestExternalGraphQL(t *testing.T) {
 	const subprotocol = "graphql-transport-ws"
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server, client := newOutsider("node", "peers/graphql.js"), newOutsider("node", "peers/graphql.js")

@@ -7,17 +7,20 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-const (
+var (
 	// slowPong is a pongTimeout far longer than a slow peer's pauses, and far shorter than what is queued before a ping
 	// takes to be read.
-	slowPong = 600 * time.Millisecond
+	slowPong = pace.Of(600 * time.Millisecond)
 
 	// slowFor is how long peers are slow, several slowPongs.
-	slowFor = 2500 * time.Millisecond
+	slowFor = pace.Of(2500 * time.Millisecond)
+)
 
+const (
 	// slowChunk and slowPause are the pace of a slow reader. Kernels tell a sender of room in steps of a third of its buffer,
 	// which is some megabytes: a step takes a third of slowPong.
 	slowChunk = 64 << 10
@@ -61,9 +64,9 @@ func (p *pacedReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// TestSlowReaderLives has one end read slowly and steadily what the other sends all the time, in small frames or in large
+// TestHeavySlowReaderLives has one end read slowly and steadily what the other sends all the time, in small frames or in large
 // ones, and answer each ping when it comes to it, which is late: it is alive.
-func TestSlowReaderLives(t *testing.T) {
+func TestHeavySlowReaderLives(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, slow := range ends {
 			for _, size := range []int{16 << 10, 4 << 20} {
@@ -116,9 +119,9 @@ func hearSlowly(peer *wire.Peer, in io.Reader) error {
 	}
 }
 
-// TestSlowReaderOfTheRest has one end send more than a slow reader gets through in several pongTimeouts, and nothing after
+// TestHeavySlowReaderOfTheRest has one end send more than a slow reader gets through in several pongTimeouts, and nothing after
 // it: all that can be queued before a ping is on its way then, and the reader is alive.
-func TestSlowReaderOfTheRest(t *testing.T) {
+func TestHeavySlowReaderOfTheRest(t *testing.T) {
 	const messages, size = 64, 64 << 10
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, slow := range ends {

@@ -235,8 +235,8 @@ func TestPingWaitsForFrame(t *testing.T) {
 	})
 }
 
-// TestPingWaitsForHugeFrame has a frame pass that takes many intervals: its ping comes right behind it.
-func TestPingWaitsForHugeFrame(t *testing.T) {
+// TestHeavyPingWaitsForHugeFrame has a frame pass that takes many intervals: its ping comes right behind it.
+func TestHeavyPingWaitsForHugeFrame(t *testing.T) {
 	const size = 1 << 30
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
@@ -263,9 +263,9 @@ func TestPingWaitsForHugeFrame(t *testing.T) {
 	})
 }
 
-// TestPingsWhileSaturated has both ends send as fast as they can, large frames and small ones, while both are pinged: all
+// TestHeavyPingsWhileSaturated has both ends send as fast as they can, large frames and small ones, while both are pinged: all
 // that arrives is whole frames, each as it was sent, with a ping between two of them now and then.
-func TestPingsWhileSaturated(t *testing.T) {
+func TestHeavyPingsWhileSaturated(t *testing.T) {
 	const during = 2 * time.Second
 	sizes := map[string]int{"small": 10, "medium": 4000, "large": 200000}
 	eachUse(t, func(t *testing.T, e engine.Engine) {

@@ -19,8 +19,8 @@ import (
 // relayed has the gateway relay what its service says.
 var relayed = object{"validate": "frames", "closeTimeout": "500ms"}
 
-// TestHijackByLibraries has libraries take the connection over from the gateway itself, with no proxy between.
-func TestHijackByLibraries(t *testing.T) {
+// TestHeavyHijackByLibraries has libraries take the connection over from the gateway itself, with no proxy between.
+func TestHeavyHijackByLibraries(t *testing.T) {
 	conversations := map[string]func(*testing.T, forwardCase){"echo": echoes, "server closes": upstreamCloses}
 	eachInProcess(t, func(t *testing.T, e engine.Engine) {
 		for _, server := range forwardLibraries {

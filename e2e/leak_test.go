@@ -21,19 +21,20 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
 const (
 	leakSessions = 2000
 	leakWorkers  = 50
-
-	// settleTimeout is far below the ten minutes that a forgotten timer of these gateways would take.
-	settleTimeout = 20 * time.Second
 )
 
-// TestLeaks opens sessions that end in every way there is, many at a time, and wants nothing left of them.
-func TestLeaks(t *testing.T) {
+// settleTimeout is far below the ten minutes that a forgotten timer of these gateways would take.
+var settleTimeout = pace.Of(20 * time.Second)
+
+// TestHeavyLeaks opens sessions that end in every way there is, many at a time, and wants nothing left of them.
+func TestHeavyLeaks(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		y := newYard(t, e)
 		ways := y.ways()

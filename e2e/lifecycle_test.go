@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
@@ -201,7 +202,7 @@ func within(t *testing.T, least time.Duration, wait func()) {
 	t.Helper()
 	start := time.Now()
 	wait()
-	if took := time.Since(start); took < least || took > least+time.Second {
+	if took := time.Since(start); took < least || took > least+pace.Of(time.Second) {
 		t.Errorf("that took %v, want %v and at most a second more", took, least)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
@@ -60,7 +61,7 @@ func TestInactivity(t *testing.T) {
 func (j *joined) inactive(t *testing.T, since time.Time) {
 	t.Helper()
 	j.dismissed(t, "inactivity timeout")
-	if took := time.Since(since); took < idleAfter || took > idleAfter*9/8+time.Second {
+	if took := time.Since(since); took < idleAfter || took > idleAfter*9/8+pace.Of(time.Second) {
 		t.Errorf("it ended after %v, want %v, and an eighth or a second more at the most", took, idleAfter)
 	}
 }
@@ -87,7 +88,7 @@ func TestInactivityOfControlFrames(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(start); took < idleAfter || took > idleAfter*9/8+time.Second {
+		if took := time.Since(start); took < idleAfter || took > idleAfter*9/8+pace.Of(time.Second) {
 			t.Errorf("it ended after %v, want %v", took, idleAfter)
 		}
 		for _, end := range ends {
@@ -141,9 +142,9 @@ func TestInactivityOfLargeFrame(t *testing.T) {
 	})
 }
 
-// TestLifetime wants sessions ended when their time has come, whatever they are at, and not all at the same time.
+// TestHeavyLifetime wants sessions ended when their time has come, whatever they are at, and not all at the same time.
 // Where they are pinged long before, that is seen to from the first ping on.
-func TestLifetime(t *testing.T) {
+func TestHeavyLifetime(t *testing.T) {
 	const lifetime = 2 * time.Second
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for name, config := range map[string]object{
@@ -171,9 +172,9 @@ func (g *ground) expectLifetimes(t *testing.T, lifetime time.Duration) {
 				t.Error(err)
 			}
 			took := time.Since(start)
-			late := lifetime*11/10 + time.Second
+			late := lifetime*11/10 + pace.Of(time.Second)
 			if busy {
-				late += time.Second // for what has come goes before the close frame
+				late += pace.Of(time.Second) // for what has come goes before the close frame
 			}
 			if took > late {
 				t.Errorf("a session lasted %v, want %v at the most", took, late)

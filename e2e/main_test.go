@@ -12,5 +12,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	engine.Stop()
 	restore()
+	os.RemoveAll(workshop())
 	os.Exit(code)
 }

@@ -37,10 +37,10 @@ const (
 	malformedResident = 64 << 10
 )
 
-// TestMalformed has many malformed sessions at a time, from either end. Each offender is told the code of its offence,
+// TestHeavyMalformed has many malformed sessions at a time, from either end. Each offender is told the code of its offence,
 // the other end gets what was legal before it, to the byte, and is closed, too; and nothing is left of them. A failure is
 // repeated by WSFW_SEED=… and the test's name.
-func TestMalformed(t *testing.T) {
+func TestHeavyMalformed(t *testing.T) {
 	sessions := 600
 	if soaking() {
 		sessions = 10000

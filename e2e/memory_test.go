@@ -55,8 +55,8 @@ var shipments = []shipment{
 	{name: "fragments of 16 KiB", frames: 1 << 16, size: 16 << 10},
 }
 
-// TestMemory sends a gibibyte either way, and wants it to arrive through next to no memory.
-func TestMemory(t *testing.T) {
+// TestHeavyMemory sends a gibibyte either way, and wants it to arrive through next to no memory.
+func TestHeavyMemory(t *testing.T) {
 	profileAll(t)
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		gauges := make(chan *gauge, 1)

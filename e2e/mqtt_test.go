@@ -10,9 +10,9 @@ import (
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// TestMQTT has a client of MQTT.js publish and subscribe at Mosquitto. It keeps the session alive, comes back to what it
+// TestExternalMQTT has a client of MQTT.js publish and subscribe at Mosquitto. It keeps the session alive, comes back to what it
 // has subscribed to when a gateway shuts down, and leaves.
-func TestMQTT(t *testing.T) {
+func TestExternalMQTT(t *testing.T) {
 	const (
 		subprotocol = "mqtt"
 		largest     = largeCount / 10 // to Debian's broker (2.0.11) 64 KiB are too many, without a gateway, too

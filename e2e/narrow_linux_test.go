@@ -12,15 +12,15 @@ import (
 
 // narrowTests are what is run with an int of 32 bits: what counts, measures, and takes lengths and times apart.
 var narrowTests = []string{
-	"TestMalformed", "TestBreach", "TestBreachUnjudged", "TestLargestLength", "TestMaxSizes", "TestMaxFrameSize", "TestMaxMessageSize",
-	"TestOversizeHeader", "TestOversizeOff", "TestOversizeUnjudged", "TestGoodText", "TestBadText", "TestBigText", "TestCloseHandshake",
-	"TestConversation", "TestTransparencyRandom", "TestPings", "TestPongTaken", "TestInactivity", "TestLifetime", "TestMessageRate",
+	"TestHeavyMalformed", "TestBreach", "TestBreachUnjudged", "TestLargestLength", "TestMaxSizes", "TestMaxFrameSize", "TestMaxMessageSize",
+	"TestOversizeHeader", "TestOversizeOff", "TestOversizeUnjudged", "TestGoodText", "TestBadText", "TestHeavyBigText", "TestCloseHandshake",
+	"TestConversation", "TestTransparencyRandom", "TestPings", "TestPongTaken", "TestInactivity", "TestHeavyLifetime", "TestMessageRate",
 	"TestMessageRateExceeded", "TestPlaces", "TestConfigAccepts", "TestConfigLimitSpellings", "TestTunnel",
 }
 
-// TestNarrow builds this suite for a processor of 32 bits, as Traefik is built for some, and runs a part of it with the
+// TestHeavyNarrow builds this suite for a processor of 32 bits, as Traefik is built for some, and runs a part of it with the
 // plugin interpreted there. A processor for amd64 runs it as it is.
-func TestNarrow(t *testing.T) {
+func TestHeavyNarrow(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("this processor runs no program for 386, or the test is that program")
 	}

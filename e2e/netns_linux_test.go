@@ -112,9 +112,9 @@ func (r remote) learn(t *testing.T, code int, reason string) {
 	}
 }
 
-// TestLinkCut has one end's line cut, in sight of every library at the other end. It runs itself once more at the
+// TestExternalLinkCut has one end's line cut, in sight of every library at the other end. It runs itself once more at the
 // gateway's end of a line, and there it has the gateways, whichever engine runs them, and the living ends.
-func TestLinkCut(t *testing.T) {
+func TestExternalLinkCut(t *testing.T) {
 	name := os.Getenv(lineEnv)
 	if name == "" {
 		layLine(t).runAtGateway(t)
@@ -123,7 +123,7 @@ func TestLinkCut(t *testing.T) {
 	setup := engine.Setup{Config: watchful, Host: gatewayHost}
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
-			for _, x := range onlookers {
+			for _, x := range slices.Concat(onlookers, externals) {
 				t.Run(end+" "+x.name, func(t *testing.T) { dies(t, e, setup, end, newRemote(line{name}), x.make()) })
 			}
 		}

@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +36,29 @@ type outsider struct {
 func newOutsider(script ...string) *outsider {
 	return &outsider{journal: newJournal(), script: script, host: "127.0.0.1", exited: make(chan struct{})}
 }
+
+// newGWS is one on the Go library gws. Flags are further ones of the script's.
+func newGWS(flags ...string) *outsider {
+	return newOutsider(append([]string{gwsPeer()}, flags...)...)
+}
+
+// gwsPeer builds the script of newGWS, once, and returns where it is.
+var gwsPeer = sync.OnceValue(func() string {
+	path := filepath.Join(workshop(), "gws")
+	if output, err := exec.Command("go", "build", "-o", path, "./peers/gws").CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("building peers/gws: %v\n%s", err, output))
+	}
+	return path
+})
+
+// workshop makes a folder, once, for what tests build. TestMain removes it.
+var workshop = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "wsfw-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
 
 // newNode is one on Node's library ws. Flags are further ones of the script's.
 func newNode(flags ...string) *outsider {

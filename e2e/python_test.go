@@ -8,9 +8,9 @@ import (
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// TestPython has a client of Python's websockets talk to a server of it, in compressed messages as that library does by
+// TestExternalPython has a client of Python's websockets talk to a server of it, in compressed messages as that library does by
 // itself. The client comes back when the server ends its session or a gateway shuts down.
-func TestPython(t *testing.T) {
+func TestExternalPython(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server, client := newPython("--echo"), newPython("--again")
 		s := newSite(t, e, server.listen(t), nil)

@@ -20,14 +20,15 @@ import (
 	gorilla "github.com/gorilla/websocket"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-const (
-	// outage is the longest time that a client may be without a session: from its close frame to the first echo of the
-	// next one, its own pause included.
-	outage = 2*time.Second + longestPause
+// outage is the longest time that a client may be without a session: from its close frame to the first echo of the next one,
+// its own pause included.
+var outage = pace.Of(2*time.Second) + longestPause
 
+const (
 	// longestPause is how long a client at most waits before it comes back, so that not all come at once.
 	longestPause = 250 * time.Millisecond
 

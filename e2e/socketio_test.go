@@ -8,9 +8,9 @@ import (
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// TestSocketIO has a client of socket.io come to its server by polling, which is plain requests, and upgrade; talk, be
+// TestExternalSocketIO has a client of socket.io come to its server by polling, which is plain requests, and upgrade; talk, be
 // kept alive, come back by the same way when a gateway shuts down, and leave.
-func TestSocketIO(t *testing.T) {
+func TestExternalSocketIO(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		server, client := newOutsider("node", "peers/socketio.js"), newOutsider("node", "peers/socketio.js")
 		options := object{"path": "/socket.io", "nonWebSocket": "pass"}

@@ -10,9 +10,9 @@ import (
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
-// TestSTOMP has a client of stompjs publish and subscribe at RabbitMQ. Both keep the session alive, the client comes
+// TestExternalSTOMP has a client of stompjs publish and subscribe at RabbitMQ. Both keep the session alive, the client comes
 // back when a gateway shuts down, and leaves.
-func TestSTOMP(t *testing.T) {
+func TestExternalSTOMP(t *testing.T) {
 	const subprotocol = "v12.stomp"
 	port := rabbitMQ(t)
 	eachUse(t, func(t *testing.T, e engine.Engine) {

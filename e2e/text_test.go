@@ -356,9 +356,9 @@ func bigText(size int) []byte {
 	return bytes.Repeat([]byte("aé€😀"), size/10+1)[:size/10*10]
 }
 
-// TestBigText has a message of 1 MiB pass, in one frame or in fragments that end anywhere, and one with a single bad byte
+// TestHeavyBigText has a message of 1 MiB pass, in one frame or in fragments that end anywhere, and one with a single bad byte
 // in it: of that, too, the most has been passed on before it is known.
-func TestBigText(t *testing.T) {
+func TestHeavyBigText(t *testing.T) {
 	const size = 1 << 20
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		g := utf8Ground(t, e, object{"closeTimeout": "1m"})

@@ -117,8 +117,8 @@ func (a act) shown(side string) string {
 	return "none"
 }
 
-// TestBrowserLive breaks a live session in every way, on a desktop and a phone.
-func TestBrowserLive(t *testing.T) {
+// TestExternalBrowserLive breaks a live session in every way, on a desktop and a phone.
+func TestExternalBrowserLive(t *testing.T) {
 	eachHost(t, func(t *testing.T, d *demo) {
 		for _, w := range windows() {
 			t.Run(w.name, func(t *testing.T) {
@@ -171,8 +171,8 @@ func (b *browser) checkWidth() {
 	}
 }
 
-// TestBrowserScenarios runs every scenario from the page, as the button does.
-func TestBrowserScenarios(t *testing.T) {
+// TestExternalBrowserScenarios runs every scenario from the page, as the button does.
+func TestExternalBrowserScenarios(t *testing.T) {
 	eachHost(t, func(t *testing.T, d *demo) {
 		b := browse(t, d, windows()[0])
 		b.do("running every scenario", chromedp.Click(chromedp.CSS(`#tabs a[href="#scenarios"]`)), click("all"),

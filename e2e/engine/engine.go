@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsfw/wsfw/e2e/pace"
 	"gopkg.in/yaml.v3"
 )
 
@@ -162,7 +163,7 @@ func (g *Gateway) Restart(t testing.TB) {
 }
 
 // recordTimeout bounds the wait for a line of output. It is longer than any close handshake of the suite.
-const recordTimeout = 10 * time.Second
+var recordTimeout = pace.Of(10 * time.Second)
 
 // AccessLog is what Traefik's access log tells of the requests that the plugin's router has taken so far.
 func (g *Gateway) AccessLog(t testing.TB) []map[string]any {

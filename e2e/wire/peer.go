@@ -11,10 +11,12 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/wsfw/wsfw/e2e/pace"
 )
 
 // Timeout bounds every handshake, and all reads and writes of a peer that sets no deadline of its own.
-const Timeout = 20 * time.Second
+var Timeout = pace.Of(20 * time.Second)
 
 // Peer is one end of a session, after its handshake.
 type Peer struct {
