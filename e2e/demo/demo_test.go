@@ -66,6 +66,10 @@ func TestDemo(t *testing.T) {
 		t.Run("group", func(t *testing.T) {
 			checkAll(t, d)
 			checkActs(t, d)
+			t.Run("routes", func(t *testing.T) {
+				t.Parallel()
+				checkRoutes(t, d)
+			})
 			t.Run("heartbeat", func(t *testing.T) {
 				t.Parallel()
 				checkHeartbeat(t, d)

@@ -11,8 +11,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// routePrefix is the path below which every scenario has its route.
-const routePrefix = "/ws/"
+const (
+	// routePrefix is the path below which every scenario has its route.
+	routePrefix = "/ws/"
+
+	// nativeRoute is the route without the plugin: what it would be without wsfw.
+	nativeRoute = "native"
+)
 
 // embedded routes to the scenarios' middlewares, all interpreted in this process.
 type embedded map[string]http.Handler
@@ -24,7 +29,7 @@ func newEmbedded(root string, list []scenario, up *upstream) (embedded, error) {
 		return nil, fmt.Errorf("interpreting the plugin: %w", err)
 	}
 	next := service(up.plain.addr)
-	routes := embedded{}
+	routes := embedded{nativeRoute: next}
 	for _, s := range list {
 		config := map[string]any{}
 		if err := yaml.Unmarshal([]byte(s.YAML), &config); err != nil {

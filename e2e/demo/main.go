@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
 )
@@ -91,7 +92,12 @@ func (d *demo) bringUp(o options, out io.Writer) error {
 		return err
 	}
 	d.atEnd(up.stop)
-	d.scenarios, d.live = scenarios(up), up.fill(liveRoute)
+	if d.scenarios, err = scenarios(up); err != nil {
+		return err
+	}
+	if d.live, err = up.fill(liveRoute); err != nil {
+		return err
+	}
 	if o.traefik != "" {
 		return d.startTraefik(o, out, root, dir, up)
 	}
@@ -134,13 +140,13 @@ func (d *demo) startTraefik(o options, out io.Writer, root, dir string, up *upst
 	}
 	lines := newJournal()
 	d.atEnd(serve(page, newHost(d, lines, nil)).stop)
-	t := &traefik{dir: dir, addr: d.addr, page: page.Addr().String(), service: up.plain.addr}
+	t := &traefik{dir: dir, addr: d.addr, page: page.Addr().String(), service: up.plain.addr, grace: time.Second}
 	if err := t.start(o.traefik, root, d.routes(), lines); err != nil {
 		return err
 	}
 	d.failed = t.exited
 	d.atEnd(t.stop)
-	return t.ready()
+	return t.ready(context.Background())
 }
 
 // atEnd adds to what stop does, before all that was added earlier.

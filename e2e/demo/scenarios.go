@@ -1,6 +1,11 @@
 package main
 
-import "strings"
+import (
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
 
 // scenario is one route of the demo: what stands behind it, what to do there, and what comes of it. The page shows
 // it and the test holds the plugin to it.
@@ -10,6 +15,10 @@ type scenario struct {
 	Title string `json:"title"`
 	Text  string `json:"text"` // what to expect, in a sentence or two
 	YAML  string `json:"yaml"` // the middleware's options
+
+	// The whole route, to take along.
+	File   string `json:"file"`   // for Traefik's file provider
+	Labels string `json:"labels"` // on a Docker service
 
 	Suffix  string  `json:"suffix"`  // path and query below the route
 	Offer   string  `json:"offer"`   // subprotocols
@@ -34,10 +43,10 @@ type outcome struct {
 // Groups, in the order of the page.
 const (
 	forwarding = "Forward"
-	refusing   = "Before 101"
+	refusing   = "Refused before 101"
 	keeping    = "Looked after"
 	limiting   = "Limits"
-	ending     = "After 101"
+	ending     = "Ended after 101"
 	leaving    = "Leave to Traefik"
 )
 
@@ -62,33 +71,59 @@ const (
 )
 
 // scenarios is the whole list, with the addresses of the upstream filled in.
-func scenarios(up *upstream) []scenario {
+func scenarios(up *upstream) ([]scenario, error) {
 	var all []scenario
 	for _, group := range [][]scenario{forwards(), agreements(), refusals(), careful(), bounds(), endings(), leaves()} {
 		all = append(all, group...)
 	}
 	for i := range all {
-		all[i] = up.fill(all[i])
+		var err error
+		if all[i], err = up.fill(all[i]); err != nil {
+			return nil, err
+		}
 	}
-	return all
+	return all, nil
 }
 
-// fill puts the upstream's addresses into a scenario.
-func (u *upstream) fill(s scenario) scenario {
+// fill puts the upstream's addresses into a scenario, and writes its route out.
+func (u *upstream) fill(s scenario) (scenario, error) {
 	addresses := strings.NewReplacer(
 		"PLAIN", u.plain.addr, "SECURE", u.secure.addr, "SILENT", u.silent.Addr().String(), "CAFILE", u.caFile)
 	s.YAML = addresses.Replace(strings.Trim(s.YAML, "\n"))
-	return s
+	var err error
+	if s.File, err = s.file(u.plain.addr); err != nil {
+		return s, err
+	}
+	s.Labels, err = s.labels(u.plain.addr)
+	return s, err
+}
+
+// option is one of the middleware's options as it is written, which are constants of the demo.
+func (s scenario) option(name string) string {
+	options := map[string]string{}
+	if err := yaml.Unmarshal([]byte(s.YAML), options); err != nil {
+		panic(err)
+	}
+	return options[name]
+}
+
+// duration is an option that is one.
+func (s scenario) duration(name string) time.Duration {
+	d, err := time.ParseDuration(s.option(name))
+	if err != nil {
+		panic(err)
+	}
+	return d
 }
 
 func forwards() []scenario {
 	list := []scenario{{
-		ID: "echo", Title: "Plain echo",
+		ID: "echo", Title: "Frames are relayed unchanged",
 		Text:   "wsfw dials the upstream first and answers 101 only when that has. Every frame comes back, and so does your close code.",
 		YAML:   "upstreamEndpoint: ws://PLAIN/echo",
 		Expect: hungUp(""),
 	}, {
-		ID: "append", Title: "Path, query, headers", Suffix: "/rooms/caf%C3%A9?user=ann",
+		ID: "append", Title: "Path, query and headers are set", Suffix: "/rooms/caf%C3%A9?user=ann",
 		Text: "What follows the route is appended to the endpoint, escaped as you sent it. The upstream tells which request it got: a header set, cookies removed, your Host, X-Forwarded-* added.",
 		YAML: `
 path: /ws/append
@@ -101,7 +136,7 @@ headers:
 `,
 		Expect: hungUp("GET /report/rooms/caf%C3%A9?user=ann\n"),
 	}, {
-		ID: "rules", Title: "Upstream by rule", Suffix: "?region=us",
+		ID: "rules", Title: "A rule picks the upstream", Suffix: "?region=us",
 		Text: "The query picks the upstream in the US. With any other region, the EU answers.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/eu
@@ -117,7 +152,7 @@ upstreamRules:
 
 func agreements() []scenario {
 	list := []scenario{{
-		ID: "protocols", Title: "Subprotocols cut", Offer: "mqtt, chat.v1",
+		ID: "protocols", Title: "Subprotocols are cut to some", Offer: "mqtt, chat.v1",
 		Text: "You offer mqtt and chat.v1; the upstream gets to see only chat.v1, and takes it.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/chat
@@ -125,7 +160,7 @@ protocols: [chat.v1, chat.v2]
 `,
 		Expect: hungUp("agreed subprotocol: chat.v1"),
 	}, {
-		ID: "compression", Title: "Compression passed",
+		ID: "compression", Title: "Compression is passed",
 		Text: "Browser and upstream agree on permessage-deflate, and wsfw relays the compressed frames as they are. Compare the bytes in the record.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/deflate
@@ -134,7 +169,7 @@ compression: pass
 		Message: strings.Repeat("again and ", 20) + "again",
 		Expect:  hungUp("agreed compression: permessage-deflate"),
 	}, {
-		ID: "compression-off", Title: "Compression withheld",
+		ID: "compression-off", Title: "Compression is withheld",
 		Text: "The same upstream never hears of the browser's offer, so frames go uncompressed.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/deflate
@@ -143,7 +178,7 @@ compression: "off"
 		Message: strings.Repeat("again and ", 20) + "again",
 		Expect:  hungUp("agreed compression: none"),
 	}, {
-		ID: "tls", Title: "Upstream over TLS",
+		ID: "tls", Title: "Upstream is reached over TLS",
 		Text: "wss:// to an upstream with a certificate of its own making. The file is read again when it changes.",
 		YAML: `
 upstreamEndpoint: wss://SECURE/report/
@@ -154,7 +189,7 @@ tls:
 `,
 		Expect: hungUp("The upstream got"),
 	}, {
-		ID: "tunnel", Title: "Tunnel",
+		ID: "tunnel", Title: "Bytes are copied in a tunnel",
 		Text: "Bytes are copied and nobody looks at them: the record counts no frames and knows no close code.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo
@@ -167,7 +202,7 @@ tunnel: true
 
 func refusals() []scenario {
 	list := []scenario{{
-		ID: "plain", Title: "No upgrade", Plain: true,
+		ID: "plain", Title: "You ask for no upgrade", Plain: true,
 		Text: "A plain request, as from the address bar, is told which protocol to speak.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo
@@ -175,7 +210,7 @@ nonWebSocket: reject
 `,
 		Expect: refused(426, "speaks WebSocket only"),
 	}, {
-		ID: "offer", Title: "No subprotocol left", Offer: "mqtt",
+		ID: "offer", Title: "You offer no subprotocol allowed", Offer: "mqtt",
 		Text: "You offer mqtt alone, which is not allowed here. The upstream never hears of it.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/chat
@@ -183,7 +218,7 @@ protocols: [chat.v1, chat.v2]
 `,
 		Expect: refused(400, "None of the offered subprotocols"),
 	}, {
-		ID: "origin", Title: "Origin not allowed",
+		ID: "origin", Title: "Your origin is not allowed",
 		Text: "This page is not app.example.com, so its scripts may not connect. The probe below may claim to be: give it that origin.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo
@@ -193,17 +228,17 @@ allowedOrigins:
 `,
 		Expect: refused(403, "origin may not connect"),
 	}, {
-		ID: "down", Title: "Upstream down",
+		ID: "down", Title: "Upstream is down",
 		Text:   "Nobody listens at the endpoint. You get one sentence without an address; the cause goes to the log.",
 		YAML:   "upstreamEndpoint: ws://127.0.0.1:1/",
 		Expect: refused(502, badGateway),
 	}, {
-		ID: "untrusted", Title: "Certificate unknown",
+		ID: "untrusted", Title: "Upstream's certificate is unknown",
 		Text:   "The TLS upstream again, without the file that vouches for it.",
 		YAML:   "upstreamEndpoint: wss://SECURE/echo",
 		Expect: refused(502, badGateway),
 	}, {
-		ID: "connect", Title: "TLS never begins",
+		ID: "connect", Title: "Upstream never begins TLS",
 		Text: "The upstream takes the connection but not the TLS handshake. DNS, TCP and TLS share connectTimeout.",
 		YAML: `
 upstreamEndpoint: wss://SILENT/
@@ -211,7 +246,7 @@ connectTimeout: 1s
 `,
 		Expect: refused(504, noAnswer),
 	}, {
-		ID: "upgrade", Title: "Upgrade never answered",
+		ID: "upgrade", Title: "Upstream never answers",
 		Text: "The upstream takes the request and says nothing. After a second wsfw gives up on it.",
 		YAML: `
 upstreamEndpoint: ws://SILENT/
@@ -219,7 +254,7 @@ upgradeTimeout: 1s
 `,
 		Expect: refused(504, noAnswer),
 	}, {
-		ID: "private", Title: "Upstream says 401",
+		ID: "private", Title: "Upstream answers 401",
 		Text:   "What the upstream answers instead of 101 is yours to see: status, headers and body.",
 		YAML:   "upstreamEndpoint: ws://PLAIN/private",
 		Expect: refused(401, "wants a token"),
@@ -229,7 +264,7 @@ upgradeTimeout: 1s
 
 func careful() []scenario {
 	list := []scenario{{
-		ID: "heartbeat", Title: "Heartbeats",
+		ID: "heartbeat", Title: "Both ends are pinged",
 		Text: "wsfw pings you and the upstream twice a second. Neither notices: the pongs are taken out again. After your message the upstream stays for three seconds; the record then has the round trips.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/stay
@@ -247,7 +282,7 @@ pongTimeout: 500ms
 `,
 		Expect: ended(1014, "upstream heartbeat timeout", "wsfw"),
 	}, {
-		ID: "inactive", Title: "Nothing said for a second",
+		ID: "inactive", Title: "Nothing is said for a second",
 		Text: "Both ends are well and answer pings, but say nothing. Each message gives you another second.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo
@@ -256,7 +291,7 @@ maxInactivity: 1s
 `,
 		Expect: ended(1001, "inactivity timeout", "wsfw"),
 	}, {
-		ID: "lifetime", Title: "Lifetime reached",
+		ID: "lifetime", Title: "The lifetime is over",
 		Text: "Two seconds and no more, a tenth more or less by chance, whatever you say meanwhile.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo
@@ -269,7 +304,7 @@ maxLifetime: 2s
 
 func bounds() []scenario {
 	list := []scenario{{
-		ID: "size", Title: "Message too big", Burst: 1, Size: 4 << 10,
+		ID: "size", Title: "You send too big a message", Burst: 1, Size: 4 << 10,
 		Text: "Messages of a kibibyte and no more. The next one is larger: its header is enough, and the upstream sees nothing of it.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo
@@ -277,7 +312,7 @@ maxMessageSize: 1KiB
 `,
 		Expect: ended(1009, "message is too big", "wsfw"),
 	}, {
-		ID: "rate", Title: "Too many messages", Burst: 5, Size: 16,
+		ID: "rate", Title: "You send too many messages", Burst: 5, Size: 16,
 		Text: "Three messages at once, and two a second after that. Five more come all together.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo
@@ -286,7 +321,7 @@ messageBurst: 3
 `,
 		Expect: ended(1008, "too many messages", "wsfw"),
 	}, {
-		ID: "text", Title: "Text that is none",
+		ID: "text", Title: "Upstream sends text not UTF-8",
 		Text: "After your first message the upstream sends Latin-1 as text. Your browser would have to fail the connection itself.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/latin
@@ -299,7 +334,7 @@ validate: utf8
 
 func endings() []scenario {
 	list := []scenario{{
-		ID: "kick", Title: "Closed by the upstream",
+		ID: "kick", Title: "Upstream closes with 4001",
 		Text:   "The upstream answers your first message and closes. Its own code and reason reach you.",
 		YAML:   "upstreamEndpoint: ws://PLAIN/kick",
 		Expect: ended(4001, "kicked", "upstream"),
@@ -309,7 +344,7 @@ func endings() []scenario {
 		YAML:   "upstreamEndpoint: ws://PLAIN/vanish",
 		Expect: ended(1014, "upstream connection lost", "upstream"),
 	}, {
-		ID: "broken", Title: "Broken frame",
+		ID: "broken", Title: "Upstream sends a broken frame",
 		Text: "After your first message the upstream sends a frame that RFC 6455 forbids. It never reaches you.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/broken
@@ -317,7 +352,7 @@ validate: frames
 `,
 		Expect: ended(1014, "upstream protocol error", "wsfw"),
 	}, {
-		ID: "lax", Title: "Broken frame let through",
+		ID: "lax", Title: "A broken frame is let through",
 		Text: "The same frame passes, and your browser has to fail the connection itself: 1006, and no reason.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/broken
@@ -334,7 +369,7 @@ closeTimeout: 2s
 `,
 		Expect: ended(1014, "upstream write timeout", "wsfw"),
 	}, {
-		ID: "mute", Title: "Close never answered", HangUp: true,
+		ID: "mute", Title: "Upstream ignores your close", HangUp: true,
 		Text: "You close and the upstream ignores it. After closeTimeout wsfw ends both connections: the record has your 1000, the browser, without an answer, 1006.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/mute
@@ -347,12 +382,12 @@ closeTimeout: 1s
 
 func leaves() []scenario {
 	list := []scenario{{
-		ID: "check", Title: "Check only", HangUp: true,
-		Text:   "No options at all: a valid upgrade goes to the router's own service, untouched. wsfw leaves the session to it and writes no record.",
-		YAML:   "{}",
+		ID: "check", Title: "Only the upgrade is checked", HangUp: true,
+		Text:   "Options of policy only: a valid upgrade goes to the router's own service, untouched. wsfw leaves the session to it and writes no record.",
+		YAML:   "nonWebSocket: reject",
 		Expect: outcome{Status: 101, First: "router's own service", Code: 1000},
 	}, {
-		ID: "inline", Title: "Traefik's own service, looked after", HangUp: true,
+		ID: "inline", Title: "The router's service is looked after", HangUp: true,
 		Text: "No upstreamEndpoint, but heartbeats: the router's own service stays the upstream, and wsfw stands between. The record has the round trips of both ends.",
 		YAML: `
 pingInterval: 200ms
@@ -360,7 +395,7 @@ pongTimeout: 2s
 `,
 		Expect: hungUp("router's own service"),
 	}, {
-		ID: "path", Title: "Another path", Suffix: "/lively", HangUp: true,
+		ID: "path", Title: "Another path is left alone", Suffix: "/lively", HangUp: true,
 		Text: "wsfw takes /live and what lies below, by whole segments. /lively is another path and goes to the router's own service; change it to /live.",
 		YAML: `
 path: /ws/path/live
@@ -368,7 +403,7 @@ upstreamEndpoint: ws://PLAIN/echo
 `,
 		Expect: outcome{Status: 101, First: "router's own service", Code: 1000},
 	}, {
-		ID: "pass", Title: "No upgrade, let through", Plain: true,
+		ID: "pass", Title: "No upgrade, and let through", Plain: true,
 		Text: "A plain request goes to the router's own service; an upgrade to the same route would be forwarded.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,8 +22,8 @@ const (
 	// readyTimeout allows for the interpreter's start on a busy machine.
 	readyTimeout = 60 * time.Second
 
-	// killTimeout is longer than the grace time in the static configuration.
-	killTimeout = 5 * time.Second
+	// killTimeout is how long the process may take to end beyond its grace time.
+	killTimeout = 4 * time.Second
 )
 
 // traefik is a Traefik process with the plugin, in front of the page and the scenarios.
@@ -31,6 +32,7 @@ type traefik struct {
 	addr    string // of its one entry point
 	page    string // host:port of the page
 	service string // host:port of the service behind the scenarios' routers
+	grace   time.Duration
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once the process is gone and its output read
@@ -75,16 +77,16 @@ func (t *traefik) layOut(root string, list []scenario) error {
 	if err := ship(root, filepath.Join(t.dir, "plugins-local", "src", filepath.FromSlash(modulePath))); err != nil {
 		return err
 	}
+	static, err := yaml.Marshal(t.static())
+	if err != nil {
+		return err
+	}
 	dynamic, err := t.dynamic(list)
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string]object{"static.yml": t.static(), "dynamic.yml": dynamic} {
-		text, err := yaml.Marshal(content)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(t.dir, name), text, 0o644); err != nil {
+	for name, text := range map[string]string{"static.yml": string(static), "dynamic.yml": dynamic} {
+		if err := os.WriteFile(filepath.Join(t.dir, name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
@@ -124,41 +126,31 @@ func (t *traefik) static() object {
 		"log":    object{"level": "ERROR"},
 		"entryPoints": object{"demo": object{
 			"address":   t.addr,
-			"transport": object{"lifeCycle": object{"graceTimeOut": "1s"}},
+			"transport": object{"lifeCycle": object{"graceTimeOut": t.grace.String()}},
 		}},
 		"experimental": object{"localPlugins": object{"wsfw": object{"moduleName": modulePath}}},
 		"providers":    object{"file": object{"filename": "dynamic.yml"}},
 	}
 }
 
-// dynamic has a router and a middleware for each scenario, and a router for the page.
-func (t *traefik) dynamic(list []scenario) (object, error) {
-	routers := object{"page": object{"rule": "PathPrefix(`/`)", "service": "page"}}
-	middlewares := object{}
+// dynamic has a router and a middleware for each scenario, a router without a middleware, and one for the page.
+func (t *traefik) dynamic(list []scenario) (string, error) {
+	d := newDynamic()
+	d.lead("page", t.page)
+	d.lead("upstream", t.service)
+	d.HTTP.Routers["page"] = routerConfig{Rule: "PathPrefix(`/`)", Service: "page"}
+	d.HTTP.Routers[nativeRoute] = routerConfig{Rule: rule(nativeRoute), Service: "upstream"}
 	for _, s := range list {
-		options := object{}
-		if err := yaml.Unmarshal([]byte(s.YAML), &options); err != nil {
-			return nil, fmt.Errorf("scenario %s: %w", s.ID, err)
+		if err := d.route(s, "upstream"); err != nil {
+			return "", err
 		}
-		path := routePrefix + s.ID
-		routers[s.ID] = object{
-			"rule":        fmt.Sprintf("Path(`%s`) || PathPrefix(`%s/`)", path, path),
-			"middlewares": []string{s.ID},
-			"service":     "upstream",
-		}
-		middlewares[s.ID] = object{"plugin": object{"wsfw": options}}
 	}
-	services := object{"page": balanced(t.page), "upstream": balanced(t.service)}
-	return object{"http": object{"routers": routers, "middlewares": middlewares, "services": services}}, nil
-}
-
-func balanced(addr string) object {
-	return object{"loadBalancer": object{"servers": []object{{"url": "http://" + addr}}}}
+	return d.text()
 }
 
 // ready waits until Traefik serves the page. It has its whole configuration from one file, so the scenarios are
 // there, too; a router whose middleware was refused is not, and its error is in Traefik's log.
-func (t *traefik) ready() error {
+func (t *traefik) ready(ctx context.Context) error {
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	deadline := time.After(readyTimeout)
 	for {
@@ -171,6 +163,8 @@ func (t *traefik) ready() error {
 		select {
 		case <-t.exited:
 			return errors.New("the Traefik process has ended")
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-deadline:
 			return fmt.Errorf("nothing is served after %v", readyTimeout)
 		case <-time.After(50 * time.Millisecond):
@@ -183,7 +177,7 @@ func (t *traefik) stop() {
 	_ = t.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-t.exited:
-	case <-time.After(killTimeout):
+	case <-time.After(t.grace + killTimeout):
 		_ = t.cmd.Process.Kill()
 		<-t.exited
 	}
