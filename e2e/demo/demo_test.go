@@ -66,14 +66,14 @@ func TestDemo(t *testing.T) {
 		t.Run("group", func(t *testing.T) {
 			checkAll(t, d)
 			checkActs(t, d)
-			t.Run("routes", func(t *testing.T) {
-				t.Parallel()
-				checkRoutes(t, d)
-			})
-			t.Run("heartbeat", func(t *testing.T) {
-				t.Parallel()
-				checkHeartbeat(t, d)
-			})
+			for name, check := range map[string]func(*testing.T, *demo){
+				"heartbeat": checkHeartbeat, "limit": checkLimit, "restart": checkRestart, "routes": checkRoutes,
+			} {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					check(t, d)
+				})
+			}
 		})
 	})
 }
@@ -226,7 +226,8 @@ func TestTakenPort(t *testing.T) {
 // TestStopInSession wants the demo to end completely with sessions of all kinds open.
 func TestStopInSession(t *testing.T) {
 	d := begin(t, options{listen: "127.0.0.1:0"})
-	attend(t, d).opened(t)
+	attendPair(t, d)
+	attend[restartEvent](t, d, "/restart").until(t, "its beginning", func(e restartEvent) bool { return e.Kind == "begun" })
 	for _, id := range []string{"echo", "tunnel", "mute", "stuck", "check"} {
 		if _, _, err := coder.Dial(t.Context(), "ws://"+d.addr+routePrefix+id, nil); err != nil {
 			t.Fatal(err)

@@ -37,11 +37,11 @@ type end struct {
 // errNotOpen is the answer to whoever wants something of an end that has no connection.
 var errNotOpen = errors.New("the session is not open")
 
-// open gives the end its connection, unless it has had one.
+// open gives the end its connection, unless it has had one or is not wanted any more.
 func (e *end) open(conn net.Conn) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.conn != nil {
+	if e.conn != nil || e.left {
 		return false
 	}
 	e.conn = conn
@@ -196,7 +196,7 @@ func (e *end) vanish() error {
 	return e.conn.Close()
 }
 
-// hangUp closes the connection, if there is one.
+// hangUp closes the connection, if there is one, and has none come later.
 func (e *end) hangUp() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -35,6 +35,8 @@ func newHost(d *demo, lines *journal, routes http.Handler) http.Handler {
 	mux.HandleFunc("GET /acts", h.about)
 	mux.HandleFunc("GET /live", h.watch)
 	mux.HandleFunc("POST /live/{session}/{side}/{act}", h.perform)
+	mux.HandleFunc("POST /limit", h.reachLimit)
+	mux.HandleFunc("GET /restart", h.restart)
 	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		if routes != nil && strings.HasPrefix(req.URL.Path, routePrefix) {
 			routes.ServeHTTP(rw, req)

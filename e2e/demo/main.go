@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -59,12 +60,28 @@ func run(ctx context.Context, o options, out io.Writer) error {
 type demo struct {
 	addr      string // of the page and the routes
 	gateway   string // what hosts the plugin, in words
+	native    native
 	scenarios []scenario
 	live      scenario // the route of live sessions
+	limit     scenario // the route of the limit
+	drain     scenario // the route of the crowd that a restart sends away
 	stage     *stage
-	failed    <-chan struct{} // closed where the gateway ends by itself; nil for never
+	crowded   sync.Mutex // held while the route of the limit is in use
+
+	// replica starts one more instance of the gateway, with the route of the crowd; ctx bounds its start.
+	replica func(ctx context.Context) (*replica, error)
+
+	failed <-chan struct{} // closed where the gateway ends by itself; nil for never
 
 	ends []func()
+}
+
+// native says what stands beside wsfw in this demo, and how.
+type native struct {
+	Title  string `json:"title"`
+	Text   string `json:"text"`   // what a session without the plugin goes through
+	Proxy  string `json:"proxy"`  // the name of that
+	Ending string `json:"ending"` // how an instance of the gateway ends
 }
 
 // start brings everything up, in the order in which one thing needs the other.
@@ -92,10 +109,7 @@ func (d *demo) bringUp(o options, out io.Writer) error {
 		return err
 	}
 	d.atEnd(up.stop)
-	if d.scenarios, err = scenarios(up); err != nil {
-		return err
-	}
-	if d.live, err = up.fill(liveRoute); err != nil {
+	if err := d.layRoutes(up); err != nil {
 		return err
 	}
 	if o.traefik != "" {
@@ -104,9 +118,23 @@ func (d *demo) bringUp(o options, out io.Writer) error {
 	return d.startEmbedded(o, out, root, up)
 }
 
+// layRoutes fills in what all routes say of themselves.
+func (d *demo) layRoutes(up *upstream) error {
+	var err error
+	if d.scenarios, err = scenarios(up); err != nil {
+		return err
+	}
+	for s, route := range map[*scenario]scenario{&d.live: liveRoute, &d.limit: limitRoute, &d.drain: drainRoute} {
+		if *s, err = up.fill(route); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // routes are all that have a middleware.
 func (d *demo) routes() []scenario {
-	return append(slices.Clone(d.scenarios), d.live)
+	return append(slices.Clone(d.scenarios), d.live, d.limit, d.drain)
 }
 
 // startEmbedded serves the page and the routes from one server.
@@ -122,6 +150,14 @@ func (d *demo) startEmbedded(o options, out io.Writer, root string, up *upstream
 		return err
 	}
 	d.gateway, d.addr = "embedded Yaegi", listener.Addr().String()
+	d.native = native{
+		Title: "Without wsfw",
+		Text:  "net/http's ReverseProxy alone",
+		Proxy: "ReverseProxy",
+		Ending: "The demo plays Traefik's part here: it calls Shutdown of the old instance's http.Server, and cuts what is left after " +
+			"graceTimeOut.",
+	}
+	d.replica = func(context.Context) (*replica, error) { return embeddedReplica(routes) }
 	d.atEnd(serve(listener, newHost(d, lines, routes)).stop)
 	return nil
 }
@@ -134,6 +170,12 @@ func (d *demo) startTraefik(o options, out io.Writer, root, dir string, up *upst
 	}
 	reserved.Close() // for Traefik to take
 	d.gateway, d.addr = "Traefik", reserved.Addr().String()
+	d.native = native{
+		Title:  "Traefik without wsfw",
+		Text:   "a router without the middleware",
+		Proxy:  "Traefik",
+		Ending: "Two more Traefik processes run for this. The old one gets SIGTERM, and cuts what is left after its graceTimeOut.",
+	}
 	page, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -141,6 +183,9 @@ func (d *demo) startTraefik(o options, out io.Writer, root, dir string, up *upst
 	lines := newJournal()
 	d.atEnd(serve(page, newHost(d, lines, nil)).stop)
 	t := &traefik{dir: dir, addr: d.addr, page: page.Addr().String(), service: up.plain.addr, grace: time.Second}
+	d.replica = func(ctx context.Context) (*replica, error) {
+		return t.replica(ctx, o.traefik, root, []scenario{d.drain}, lines)
+	}
 	if err := t.start(o.traefik, root, d.routes(), lines); err != nil {
 		return err
 	}

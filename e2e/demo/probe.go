@@ -62,14 +62,18 @@ func (q question) head(addr string) (string, error) {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n", nil
 }
 
-// send connects to the server at addr and asks. It returns the connection, with probeTimeout to answer, and the
-// request's head.
-func (q question) send(addr string) (net.Conn, string, error) {
+// send connects to the server at addr, from an IP address of this machine's or any where that is empty, and asks. It returns
+// the connection, with probeTimeout to answer, and the request's head.
+func (q question) send(from, addr string) (net.Conn, string, error) {
 	head, err := q.head(addr)
 	if err != nil {
 		return nil, "", err
 	}
-	conn, err := net.DialTimeout("tcp", addr, probeTimeout)
+	dialer := net.Dialer{Timeout: probeTimeout}
+	if from != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	conn, err := dialer.Dial("tcp", addr)
 	if err != nil {
 		return nil, "", err
 	}
@@ -81,9 +85,38 @@ func (q question) send(addr string) (net.Conn, string, error) {
 	return conn, head, nil
 }
 
+// ask has the head of an answer read. Where that is a 101, what is read next from the returned reader is the session's.
+func (q question) ask(from, addr string) (net.Conn, *bufio.Reader, *http.Response, error) {
+	conn, _, err := q.send(from, addr)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	in := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		conn.Close()
+		return nil, nil, nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	return conn, in, resp, nil
+}
+
+// dial opens a session, which has no deadline.
+func (q question) dial(from, addr string) (net.Conn, *bufio.Reader, error) {
+	conn, in, resp, err := q.ask(from, addr) //nolint:bodyclose // the connection is closed instead
+	if err != nil {
+		return nil, nil, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		conn.Close()
+		return nil, nil, fmt.Errorf("the upgrade is answered %s", resp.Status)
+	}
+	conn.SetDeadline(time.Time{})
+	return conn, in, nil
+}
+
 // probe asks the server at addr. A session that comes of it is closed again.
 func probe(addr string, q question) (*answer, error) {
-	conn, head, err := q.send(addr)
+	conn, head, err := q.send("", addr)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,9 @@ func upstreamHandler(s *stage) http.Handler {
 		rw.Header().Set("WWW-Authenticate", `Bearer realm="demo"`)
 		http.Error(rw, "The upstream wants a token.", http.StatusUnauthorized)
 	})
-	mux.HandleFunc("/live", s.serveUpstream)
+	mux.Handle("/live", s.upstreamOf(withWsfw))
+	mux.Handle(routePrefix+nativeRoute, s.upstreamOf(withoutWsfw))
+	mux.Handle(routePrefix+nativeRoute+"/echo", behaviour(echo))
 	mux.HandleFunc(routePrefix, ownService)
 	return mux
 }
