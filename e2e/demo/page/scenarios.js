@@ -1,5 +1,5 @@
 // Scenarios: one route each, used from the browser itself.
-import {$, bytes, card, make, meaning, meanings, ms, pause, query, Rows} from "./parts.js";
+import {$, bytes, card, make, meaning, meanings, ms, pause, query, routes, Rows} from "./parts.js";
 
 let prefix = "/ws/", scenarios = [], current = null;
 let visit = null; // the connection on show: {socket, opened, sent, status, code, ...}
@@ -8,8 +8,7 @@ const expected = s => s.expect.status === 101 ? s.expect.code : s.expect.status;
 const rows = new Rows($("log"));
 function log(kind, text, facts = "") {
   const li = make("li", undefined, kind), now = new Date();
-  const mark = make("span", {out: "↑", in: "↓", note: "·"}[kind], "mark");
-  mark.setAttribute("aria-label", {out: "sent", in: "received", note: "event"}[kind]);
+  const mark = make("span", {out: "sent", in: "received", note: ""}[kind], "mark");
   li.append(make("time", now.toTimeString().slice(0, 8) + "." + String(now.getMilliseconds()).padStart(3, "0")), mark,
     make("span", text.length > 2000 ? text.slice(0, 2000) + "…" : text, "text"), make("span", facts, "facts"));
   rows.add(li);
@@ -182,8 +181,8 @@ function choose(s) {
   $("pick").lastElementChild.value = s.id;
   $("title").textContent = s.title;
   $("text").textContent = s.text;
-  $("where").textContent = "Options of this route";
   $("yaml").textContent = s.yaml;
+  $("route").replaceChildren(...routes(s));
   $("suffix").value = s.suffix;
   $("offer").value = s.offer;
   $("offer").disabled = s.plain;
