@@ -163,6 +163,7 @@ func TestExternalBrowserLive(t *testing.T) {
 				b.checkWidth()
 				b.scroll("")
 				b.picture(w.name+"-whole", true)
+				b.checkScenario(w)
 			})
 		}
 	})
@@ -282,6 +283,16 @@ func (b *browser) checkTakeAway(d *demo) {
 	if got := get(b, "reading the labels", chromedp.Text(chromedp.CSS("#live-route pre"))); got != strings.TrimSpace(d.live.Labels) {
 		b.t.Errorf("the labels are\n%s\nwant\n%s", got, d.live.Labels)
 	}
+}
+
+// checkScenario looks at a scenario's whole route in the other view.
+func (b *browser) checkScenario(w window) {
+	b.t.Helper()
+	b.do("opening the scenarios", chromedp.Click(chromedp.CSS(`#tabs a[href="#scenarios"]`)),
+		chromedp.Click(chromedp.CSS("#route details:last-child summary")), chromedp.WaitVisible(chromedp.CSS("#route details:last-child pre")))
+	b.checkWidth()
+	b.scroll("")
+	b.picture(w.name+"-scenario", true)
 }
 
 // checkWidth wants nothing that sticks out of the window to the side.

@@ -285,12 +285,12 @@ func sayings(text string) []act {
 func (h *host) about(rw http.ResponseWriter, _ *http.Request) {
 	d := h.demo
 	reply(rw, map[string]any{
-		"native": d.native,
-		"acts":   acts(),
-		"live":   d.live,
-		"limit":  d.limit,
-		"drain":  d.drain,
-		"crowd":  crowdSize,
-		"waits":  restartWaits(),
+		"native":  d.native,
+		"acts":    acts(),
+		"live":    d.live,
+		"limit":   d.limit,
+		"callers": callers(),
+		"crowd":   crowdSize,
+		"waits":   restartWaits(),
 	})
 }

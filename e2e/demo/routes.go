@@ -69,11 +69,14 @@ func (d *dynamic) route(s scenario, service string) error {
 }
 
 // text is the configuration as a file.
-func (d *dynamic) text() (string, error) {
+func (d *dynamic) text() (string, error) { return indented(d) }
+
+// indented is a value as YAML, indented as in Traefik's documentation.
+func indented(value any) (string, error) {
 	var b bytes.Buffer
 	encoder := yaml.NewEncoder(&b)
 	encoder.SetIndent(2)
-	err := encoder.Encode(d)
+	err := encoder.Encode(value)
 	return b.String(), err
 }
 
@@ -122,8 +125,7 @@ func (s scenario) labels(addr string) (string, error) {
 		"traefik.http.services." + s.ID + ".loadbalancer.server.port=" + port,
 	}
 	list = appendLabels(list, "traefik.http.middlewares."+s.ID+".plugin.wsfw", options)
-	text, err := yaml.Marshal(map[string][]string{"labels": list})
-	return string(text), err
+	return indented(map[string][]string{"labels": list})
 }
 
 // appendLabels adds the labels for an option and all that is below it. A list of plain values is one label, with commas.

@@ -37,5 +37,6 @@ async function reach() {
 export function start(about) {
   $("limit-native").textContent = about.native.title;
   $("limit-options").textContent = about.limit.yaml.split("\n").filter(line => line.startsWith("maxConnections")).join(", ") + ".";
+  $("limit").textContent = "Open " + about.callers.length + " sessions from " + new Set(about.callers).size + " addresses";
   $("limit").onclick = reach;
 }
