@@ -170,10 +170,11 @@ func (r *restart) follow(next string) error {
 
 // sendAway waits for the end of a client's session, and has it come back at once.
 func (r *restart) sendAway(m *member, next string) error {
-	unwatch := context.AfterFunc(r.ctx, func() { m.conn.SetReadDeadline(time.Now()) })
+	old := m.conn
+	old.SetReadDeadline(time.Now().Add(graceTimeOut + patience))
+	unwatch := context.AfterFunc(r.ctx, func() { old.SetReadDeadline(time.Now()) })
 	defer unwatch()
-	m.conn.SetReadDeadline(time.Now().Add(graceTimeOut + patience))
-	code, err := readClose(m.conn, m.in)
+	code, err := readClose(old, m.in)
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
 	}
@@ -181,7 +182,7 @@ func (r *restart) sendAway(m *member, next string) error {
 		return errNotEnded
 	}
 	m.code, m.at = code, time.Since(r.began)
-	m.conn.Close()
+	old.Close()
 	r.tell(restartEvent{Kind: "closed", Via: m.via, Client: m.number, Code: code})
 	conn, in, err := m.ask.dial("", next)
 	if err != nil {
