@@ -57,7 +57,8 @@ func (a *audience[T]) until(t *testing.T, what string, wanted func(e T) bool) T 
 		}
 	}
 	t.Fatalf("the stream ends (%v) without %s", a.in.Err(), what)
-	panic("unreachable")
+	var none T
+	return none
 }
 
 // pair is a live session, and the same without wsfw.

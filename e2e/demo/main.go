@@ -172,7 +172,7 @@ func (d *demo) startTraefik(o options, out io.Writer, root, dir string, up *upst
 	d.gateway, d.addr = "Traefik", reserved.Addr().String()
 	d.native = native{
 		Title:  "Traefik without wsfw",
-		Text:   "a router without the middleware",
+		Text:   "no middleware",
 		Proxy:  "Traefik",
 		Ending: "Two more Traefik processes run for this. The old one gets SIGTERM, and cuts what is left after its graceTimeOut.",
 	}
