@@ -57,8 +57,7 @@ func (a *audience[T]) until(t *testing.T, what string, wanted func(e T) bool) T 
 		}
 	}
 	t.Fatalf("the stream ends (%v) without %s", a.in.Err(), what)
-	var none T
-	return none
+	return *new(T)
 }
 
 // pair is a live session, and the same without wsfw.
