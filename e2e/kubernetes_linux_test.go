@@ -44,9 +44,17 @@ func (c cluster) apply(t *testing.T, text string) {
 	}
 }
 
+// noWatchList is the answer of an API server that has no streaming lists: clients then list and watch as ever.
+var noWatchList = object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": http.StatusUnprocessableEntity}
+
 // ServeHTTP implements [http.Handler]: it lists objects, and has no news for those who watch.
 func (c cluster) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	rw.Header().Set("Content-Type", "application/json")
+	if req.URL.Query().Get("sendInitialEvents") != "" {
+		rw.WriteHeader(http.StatusUnprocessableEntity)
+		_ = json.NewEncoder(rw).Encode(noWatchList) // fails where the client has gone
+		return
+	}
 	if req.URL.Query().Get("watch") != "" {
 		rw.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(rw).Flush() // fails where the client has gone
