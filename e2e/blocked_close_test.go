@@ -31,6 +31,10 @@ var (
 	otherLost = map[string]int{"client": 1001, "upstream": 1014} // the client's loss is told to the upstream, and so on
 )
 
+// silentBehindBlock is when an end that reads nothing is found silent: after the interval and pongTimeout, and the 5.3 s in which
+// a slow reader makes room for a blocked write.
+const silentBehindBlock = 6200 * time.Millisecond
+
 // deafEndings are all that ends a session in which nothing moves any more.
 var deafEndings = []deafEnding{
 	{
@@ -42,7 +46,7 @@ var deafEndings = []deafEnding{
 		told: bothLeave, record: byGateway(bothLeave),
 	},
 	{
-		name: "silence", config: object{"pingInterval": "200ms", "pongTimeout": "500ms"}, due: time.Second,
+		name: "silence", config: object{"pingInterval": "200ms", "pongTimeout": "500ms"}, due: silentBehindBlock,
 		told: otherLost, record: byGateway(otherLost),
 	},
 	{

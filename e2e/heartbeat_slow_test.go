@@ -122,32 +122,45 @@ func hearSlowly(peer *wire.Peer, in io.Reader) error {
 // TestHeavySlowReaderOfTheRest has one end send more than a slow reader gets through in several pongTimeouts, and nothing after
 // it: all that can be queued before a ping is on its way then, and the reader is alive.
 func TestHeavySlowReaderOfTheRest(t *testing.T) {
-	const messages, size = 64, 64 << 10
+	rows := []struct {
+		name        string
+		rest        backlog
+		interval    string
+		pongTimeout time.Duration
+	}{
+		{"2 MB a second", backlog{messages: 64, size: 64 << 10, pause: 30 * time.Millisecond}, "200ms", 300 * time.Millisecond},
+		{"400 kB a second", backlog{messages: 80, size: 64 << 10, pause: 160 * time.Millisecond}, "1s", 2 * time.Second},
+	}
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, slow := range ends {
-			t.Run(slow, func(t *testing.T) {
-				t.Parallel() // it waits most of the time
-				config := heartbeats(slow)
-				config["pongTimeout"] = "300ms"
-				j := newGround(t, e, config).join(t)
-				reader, sender := j.from(slow)
-				if err := reader.SetReadBuffer(slowBuffer); err != nil {
-					t.Fatal(err)
-				}
-				rest := backlog{messages: messages, size: size, pause: 30 * time.Millisecond}
-				err := together(
-					func() error { return rest.say(sender) },
-					func() error { return rest.hear(reader) },
-				)
-				if err != nil {
-					t.Error(err)
-				}
-				reader.Close()
-				sender.Close()
-				j.expectOutcome(t, slow, 1000, "read")
-			})
+			for _, row := range rows {
+				t.Run(slow+" of "+row.name, func(t *testing.T) {
+					t.Parallel() // it waits most of the time
+					config := object{"pingInterval": row.interval, "pongTimeout": pace.Of(row.pongTimeout).String(), "pingTarget": slow}
+					newGround(t, e, config).join(t).readsTheRest(t, slow, row.rest)
+				})
+			}
 		}
 	})
+}
+
+// readsTheRest has one end read a backlog slowly, to its end.
+func (j *joined) readsTheRest(t *testing.T, slow string, rest backlog) {
+	t.Helper()
+	reader, sender := j.from(slow)
+	if err := reader.SetReadBuffer(slowBuffer); err != nil {
+		t.Fatal(err)
+	}
+	err := together(
+		func() error { return rest.say(sender) },
+		func() error { return rest.hear(reader) },
+	)
+	if err != nil {
+		t.Error(err)
+	}
+	reader.Close()
+	sender.Close()
+	j.expectOutcome(t, slow, 1000, "read")
 }
 
 // say sends the backlog, and waits for the reader's close frame.
