@@ -31,15 +31,15 @@ LISTEN   ?= 127.0.0.1:8080
 # Without a target make prints the help.
 .PHONY: help demo demo-build demo-traefik test e2e soak bench bench-quick bench-build bench-packages fuzz lint release-check fmt clean packages
 
-## help: what there is to make, what it needs, and how long it takes on 2 cores
+## help: what there is to make, and how long it takes on 2 cores
 help:
-	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^## \([^:]*\): /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
-## demo: the plugin interpreted in an embedded host, an echo upstream, a page to try it from
+## demo: the plugin interpreted in an embedded host, an echo upstream, a page to try it from (seconds once built)
 demo: demo-build
 	$(DEMO) -listen $(LISTEN)
 
-## demo-traefik: the same in a real Traefik
+## demo-traefik: the same in a real Traefik (the same; 4 min to build Traefik)
 demo-traefik: demo-build $(TRAEFIK)
 	$(DEMO) -listen $(LISTEN) -traefik $(TRAEFIK)
 
@@ -47,7 +47,7 @@ demo-traefik: demo-build $(TRAEFIK)
 demo-build:
 	go build -C e2e -o .bin/demo ./demo
 
-## test: the unit tests, compiled and interpreted, and the behaviour suite without Traefik
+## test: the unit tests, compiled and interpreted, and the behaviour suite without Traefik (3 min)
 # The race detector watches compiled code. Cases that are named TestExternal need more than Go; those that are named TestHeavy
 # need the machine for themselves.
 test: $(GOTESTSUM) $(YAEGI) $(SHARDS)
@@ -59,25 +59,25 @@ test: $(GOTESTSUM) $(YAEGI) $(SHARDS)
 RUN_SHARDS := .bin/gotestsum --ignore-non-json-output-lines --raw-command -- .bin/shards
 NOT_IN_TEST := ^Test(External|Heavy)
 
-## e2e: the behaviour suite in a real Traefik, in an older one a part of it, and what needs Docker, Node, a browser and others
+## e2e: the behaviour suite in a real Traefik, in an older one a part of it, and what needs Docker, Node, a browser and others (27 min, 8 more to build two Traefiks)
 e2e: $(GOTESTSUM) $(SHARDS) $(TRAEFIK) $(TRAEFIK36) $(PEERS) $(FASTIFY) packages bench-packages
 	cd e2e && WSFW_TRAEFIK=$(abspath $(TRAEFIK36)) $(RUN_SHARDS) -run '$(CASES36)' -skip '^TestServiceH2C$$' traefik=.
 	cd e2e && $(RUN_SHARDS) -n 2 -cases 3 -run ^TestHeavy compiled,race=. interpreted=. traefik=.
 	cd e2e && $(RUN_SHARDS) -run ^TestExternal compiled,race=. interpreted=. interpreted=demo
 	cd e2e && $(RUN_SHARDS) -skip ^TestHeavy traefik=. traefik=demo traefik=bench
 
-## soak: the suite's long runs, on its three engines
+## soak: the suite's long runs, on its three engines (1 h or more)
 # Those cases that WSFW_SOAK makes longer.
 SOAKS := ^Test(HeavyDrain|HeavyFlood|HeavyMalformed|HeavyPingedConversations|RollingRestart|TransparencyRandom|TransparencySplits)$$
 
 soak: $(GOTESTSUM) $(SHARDS) $(TRAEFIK) $(PEERS) packages
 	cd e2e && WSFW_SOAK=1 $(RUN_SHARDS) -n 3 -timeout 2h -cases 1 -run '$(SOAKS)' compiled=. interpreted=. traefik=.
 
-## bench: throughput, latency, memory, idle sessions and floods, beside Traefik by itself
+## bench: throughput, latency, memory, idle sessions and floods, beside Traefik by itself (110 min)
 bench: bench-build $(FASTIFY) bench-packages
 	e2e/.bin/bench -report e2e/bench/report.json -chart e2e/bench/bench.svg $(BENCHFLAGS)
 
-## bench-quick: the most of that, in less than 3 minutes
+## bench-quick: the most of that (3 min)
 bench-quick: bench-build
 	e2e/.bin/bench -rounds 2 -time 1s -connections 500 -rest 1s \
 		-systems traefik,wsfw,wsfw-all,wsfw-tunnel,wsfw-inline \
@@ -86,7 +86,7 @@ bench-quick: bench-build
 bench-build: $(TRAEFIK)
 	go build -C e2e -buildvcs=auto -o .bin/bench ./bench
 
-## fuzz: each fuzzer for FUZZTIME
+## fuzz: each fuzzer for FUZZTIME (25 min)
 # Go's fuzzing may end with "context deadline exceeded" where its time is up (go.dev/issue/75804), so what
 # counts as a failure is a failing input, which it writes into testdata.
 fuzz:
@@ -95,11 +95,11 @@ fuzz:
 		go test -run '^$$' -fuzz $$fuzzer -fuzztime $(FUZZTIME) -fuzzminimizetime 5s . || test ! -e testdata || exit 1; \
 	done
 
-## release-check: all that a tag needs: make lint test e2e, and that version, date and documents agree
+## release-check: all that a tag needs: make lint test e2e, and that version, date and documents agree (31 min)
 release-check: lint test e2e
 	.ci/release-check
 
-## lint: golangci-lint over every module, what the interpreter gets wrong, and what does not fit into 32 bits
+## lint: golangci-lint over every module, what the interpreter gets wrong, and what does not fit into 32 bits (1 min once built)
 lint: $(GOLANGCI) $(TRAPS)
 	GOARCH=386 go vet ./...
 	GOARCH=arm go vet .
