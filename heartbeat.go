@@ -77,7 +77,7 @@ func takePings(w *scheduler, s *session, now time.Duration) {
 		} else {
 			f.pingDue = true
 			setDeadlines(s, f) // which wakes the pump
-			// Whose pump is at work may be blocked in a write: silence counts from now.
+			// A pump at work may be blocked in a write, and send no ping: silence counts from now.
 			if !f.idle && s.pongTimeout > 0 && x.pongBy == forever {
 				x.pongBy = now + s.pongTimeout
 				x.doubted = false

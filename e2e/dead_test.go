@@ -213,7 +213,12 @@ func (j *joined) dies(t *testing.T, end string, frozen bool) {
 		defer close(ended)
 		_ = talkOn(talker, 1<<30, 20*time.Millisecond) // until it fails
 	}()
-	got, why, err := readAnswering(talker)
+	got, why, err := takeToClose(talker, func(f wire.Frame) error {
+		if f.Opcode == wire.OpPing {
+			return talker.Send(pong(f))
+		}
+		return nil
+	})
 	if took := time.Since(start); took > silenceWithin {
 		t.Errorf("the silence was found after %v, want at most %v", took, silenceWithin)
 	}
@@ -223,25 +228,6 @@ func (j *joined) dies(t *testing.T, end string, frozen bool) {
 	talker.Close()
 	<-ended
 	j.expectOutcome(t, "wsfw", code, reason)
-}
-
-// readAnswering is readToClose of a peer that answers pings.
-func readAnswering(peer *wire.Peer) (code int, reason string, err error) {
-	for {
-		f, err := peer.ReadFrame()
-		if err != nil {
-			return 0, "", err
-		}
-		if f.Opcode == wire.OpClose {
-			code, reason, _ = f.Status()
-			return code, reason, nil
-		}
-		if f.Opcode == wire.OpPing {
-			if err := peer.Send(pong(f)); err != nil {
-				return 0, "", err
-			}
-		}
-	}
 }
 
 // expectNothingLeft wants no goroutine of the plugin's soon after a session.

@@ -213,6 +213,11 @@ func (j *joined) livesOut(busy bool, reason string) error {
 
 // readToClose reads to the close frame.
 func readToClose(peer *wire.Peer) (code int, reason string, err error) {
+	return takeToClose(peer, func(wire.Frame) error { return nil })
+}
+
+// takeToClose has take deal with each frame before the close frame.
+func takeToClose(peer *wire.Peer, take func(f wire.Frame) error) (code int, reason string, err error) {
 	for {
 		f, err := peer.ReadFrame()
 		if err != nil {
@@ -221,6 +226,9 @@ func readToClose(peer *wire.Peer) (code int, reason string, err error) {
 		if f.Opcode == wire.OpClose {
 			code, reason, _ = f.Status()
 			return code, reason, nil
+		}
+		if err := take(f); err != nil {
+			return 0, "", err
 		}
 	}
 }
