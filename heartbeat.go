@@ -1,7 +1,9 @@
 package wsfw
 
 import (
+	"bytes"
 	"crypto/rand"
+	"crypto/subtle"
 	"encoding/binary"
 	"time"
 )
@@ -36,14 +38,15 @@ const (
 // heartbeat is our pings to one peer, and what has come of them. Its memory is taken once:
 // idle sessions do little else than this.
 type heartbeat struct {
-	masks bool   // pings are masked, pongs are not; or the other way round
-	token uint64 // begins the payload of each
+	masks   bool   // pings are masked, pongs are not; or the other way round
+	frame   []byte // the latest ping
+	payload []byte // of that, unmasked: a part of frame where it is not masked
+	pong    []byte // room for the payload of a masked pong
 
 	// Written with session.mu and with writeMu of the direction to the peer, read with either.
 	sent time.Duration // when the latest ping was
 
 	// Of whoever holds writeMu.
-	frame []byte // the latest ping
 	pings int64
 
 	// Of the pump from the peer.
@@ -54,8 +57,14 @@ type heartbeat struct {
 
 // newHeartbeat is the heartbeat of a peer that is about to be pinged first.
 func newHeartbeat(x *peer) *heartbeat {
-	toUpstream := x.name == upstreamPeer
-	return &heartbeat{masks: toUpstream, token: x.token, frame: controlFrame(opPing, make([]byte, pingSize), toUpstream)}
+	payload := binary.BigEndian.AppendUint64(make([]byte, 0, pingSize), x.token)[:pingSize]
+	masks := x.name == upstreamPeer
+	h := &heartbeat{masks: masks, frame: controlFrame(opPing, payload, masks), payload: payload}
+	if !masks {
+		h.payload = h.frame[2:]
+		h.pong = payload
+	}
+	return h
 }
 
 // takePings has those peers of a session pinged that are to be. The scheduler does that where it cannot block: a peer that has
@@ -67,35 +76,36 @@ func takePings(w *scheduler, s *session, now time.Duration) {
 		s.pingBy = now + s.pingInterval // what has been missed is not made up for
 	}
 	for _, f := range s.directions {
-		x := f.to
-		if x.token == 0 {
-			continue
-		}
-		if x.heart != nil && !x.owes && !x.fed && x.service == nil && f.writeMu.TryLock() {
+		if f.to.hasRead && f.writeMu.TryLock() {
 			w.toPing = append(w.toPing, f)
 			stamp(s, f, now)
-		} else {
+		} else if f.to.token > 0 {
 			f.pingDue = true
 			setDeadlines(s, f) // which wakes the pump
 			// A pump at work may be blocked in a write, and send no ping: silence counts from now.
-			if !f.idle && s.pongTimeout > 0 && x.pongBy == forever {
-				x.pongBy = now + s.pongTimeout
-				x.doubted = false
+			if !f.idle && s.pongTimeout > 0 && f.to.pongBy == forever {
+				owes(f.to, now+s.pongTimeout)
 			}
 		}
 	}
 }
 
-// pingAtRest pings the destination of a direction of a session, and lets go of its writeMu, which is held.
-func pingAtRest(s *session, f *direction) {
-	_ = f.to.conn.SetWriteDeadline(time.Now().Add(pingTimeout))
-	err := ping(f.to)
-	if err == nil {
-		_ = f.to.conn.SetWriteDeadline(never)
-	} else {
-		go failPing(s, f, err)
+// pingAtRest pings whom takePings has found, and lets go of the writeMu that it holds.
+func pingAtRest(w *scheduler, s *session) {
+	by := time.Now().Add(pingTimeout)
+	for len(w.toPing) > 0 {
+		f := w.toPing[0]
+		conn := f.to.conn
+		_ = conn.SetWriteDeadline(by)
+		err := ping(f.to)
+		if err == nil {
+			_ = conn.SetWriteDeadline(never)
+		} else {
+			go failPing(s, f, err)
+		}
+		w.toPing = w.toPing[1:]
+		f.writeMu.Unlock()
 	}
-	f.writeMu.Unlock()
 }
 
 // pingTimeout bounds the write of a ping by the scheduler. It is not met: there is room for a ping where all that was sent
@@ -126,21 +136,21 @@ func takePing(s *session, f *direction, now time.Duration) {
 // stamp notes that f's destination is being pinged, and makes the payload for it. Needs session.mu and writeMu.
 func stamp(s *session, f *direction, now time.Duration) {
 	x := f.to
-	if x.pinged == 0 {
-		x.pinged = now
-		f.pingAt = f.bytes
-		if s.pongTimeout > 0 {
-			x.pongBy = now + s.pongTimeout + timeToRead(f.bytes-f.readAt)
-			x.doubted = false
-		}
-	}
-	x.owes = true
-	x.fed = !f.idle
 	if x.heart == nil {
 		x.heart = newHeartbeat(x)
 		s.pinged = true
 	}
 	x.heart.sent = now
+	binary.BigEndian.PutUint64(x.heart.payload[tokenSize:], uint64(now))
+	x.hasRead = false
+	x.fed = !f.idle
+	if x.pinged == 0 {
+		x.pinged = now
+		x.pingAt = f.bytes
+		if s.pongTimeout > 0 {
+			owes(x, now+s.pongTimeout+timeToRead(f.bytes-x.readAt))
+		}
+	}
 }
 
 // timeToRead is how long a slow reader may need for what it has been sent and is not known to have read: a ping of ours waits
@@ -156,39 +166,31 @@ func timeToRead(bytes int64) time.Duration {
 // upstream it is masked under a fresh key (RFC 6455 section 5.3). Needs writeMu.
 func ping(x *peer) error {
 	h := x.heart
-	at := 2
-	key := uint64(0)
+	h.pings++
 	if h.masks {
 		_, _ = rand.Read(h.frame[2 : 2+maskSize])
-		at += maskSize
-		key = keyTwice(h.frame)
+		unmask(h.frame[2+maskSize:], h.frame, h.payload)
 	}
-	binary.BigEndian.PutUint64(h.frame[at:], h.token^key)
-	binary.BigEndian.PutUint64(h.frame[at+tokenSize:], uint64(h.sent)^key)
-	h.pings++
 	_, err := x.conn.Write(h.frame)
 	return err
 }
 
-// keyTwice is the masking key of a masked control frame, for 8 bytes of its payload at a time.
-func keyTwice(frame []byte) uint64 {
-	key := uint64(binary.BigEndian.Uint32(frame[2:]))
-	return key<<32 | key
+// unmask puts the payload of a ping or pong of ours into dst, masked where it is not and the other way round, under the key of
+// that frame.
+func unmask(dst, frame, payload []byte) {
+	subtle.XORBytes(dst, payload, bytes.Repeat(frame[2:2+maskSize], pingSize/maskSize))
 }
 
-// isLatest reports whether a frame of the length of a pong of ours is that to the latest
-// ping. Needs session.mu.
-func isLatest(h *heartbeat, pong []byte) bool {
-	at := 2
-	key := uint64(0)
-	size := byte(pingSize)
+// isLatest reports whether a frame of the length of a pong of ours is that to the latest ping. Needs session.mu.
+func isLatest(h *heartbeat, frame []byte) bool {
+	length := byte(pingSize)
+	payload := frame[2:]
 	if !h.masks {
-		at += maskSize
-		key = keyTwice(pong)
-		size |= maskBit
+		length = maskBit | pingSize
+		payload = h.pong
+		unmask(payload, frame, frame[2+maskSize:])
 	}
-	return pong[0] == finBit|opPong && pong[1] == size && binary.BigEndian.Uint64(pong[at:])^key == h.token &&
-		binary.BigEndian.Uint64(pong[at+tokenSize:])^key == uint64(h.sent)
+	return frame[0] == finBit|opPong && frame[1] == length && bytes.Equal(payload, h.payload)
 }
 
 // isPong reports whether what a pump at rest has read, a frame of the length of a pong of ours, is one, and notes it.
@@ -202,23 +204,26 @@ func isPong(s *session, f *direction, frame []byte) bool {
 	}
 	sent := h.sent
 	if isLatest(h, frame) {
-		x.owes = false
-	} else {
-		payload := answers(f.parser, frame)
-		if payload == nil {
-			s.mu.Unlock()
-			return false
-		}
+		x.hasRead = !x.fed && x.service == nil
+	} else if payload := answers(f.parser, frame); payload != nil {
 		sent = sentAt(payload)
+	} else {
+		s.mu.Unlock()
+		return false
 	}
-	x.pinged = 0
-	x.pongBy = forever
-	reverse(s, f).readAt = reverse(s, f).pingAt
+	x.readAt = x.pingAt
+	alive(x)
 	s.mu.Unlock()
 	f.parser.frames++
 	f.parser.controls++
 	notePong(h, sent, now)
 	return true
+}
+
+// owes notes until when x owes us a sign of life. Needs session.mu.
+func owes(x *peer, until time.Duration) {
+	x.pongBy = until
+	x.doubted = false
 }
 
 // alive notes that x owes us nothing. Needs session.mu.
@@ -233,23 +238,46 @@ func notSilent(x *peer, until time.Duration) {
 	if x.pongBy == forever {
 		return
 	}
-	x.doubted = false
-	if x.pongBy < until {
-		x.pongBy = until
+	if until < x.pongBy {
+		until = x.pongBy
 	}
+	owes(x, until)
 }
 
 // noteWritten notes that f's destination has been written to since the last look: it lives if that shows that it reads, and its
 // answer to a ping may have to wait behind what it has not read. Needs session.mu.
 func noteWritten(s *session, f *direction, now time.Duration) {
-	x, unread := f.to, f.bytes-f.readAt
-	if f.bytes-f.pingAt >= mostInFlight {
+	x, unread := f.to, f.bytes-f.to.readAt
+	if f.bytes-x.pingAt >= mostInFlight {
 		if x.pongBy < forever && x.pongBy > now+s.pongTimeout {
 			x.pongBy = now + s.pongTimeout // it has come to our ping
 		}
 	} else if isBlocked(f, now) && unread >= leastQueue {
 		notSilent(x, now+s.pongTimeout+timeToRead(unread))
 	}
+}
+
+// isSilent reports whether f's source, which owes us a sign of life, is dead. It is listened to once more when it is first
+// found to be overdue, so that what came while the whole process stood still is heard; and for longer where a write to it is
+// blocked: it may be reading, and the write goes on by a bufferStep at a time. Needs session.mu.
+func isSilent(s *session, f *direction, now time.Duration) bool {
+	if !f.idle && f.looked < now {
+		wake(s, f)
+		return false
+	}
+	if f.from.doubted {
+		return true
+	}
+	f.from.doubted = true
+	patience := s.grace
+	if isBlocked(reverse(s, f), now) {
+		patience = timeToRead(bufferStep)
+		if patience < s.pongTimeout/2 {
+			patience = s.pongTimeout / 2
+		}
+	}
+	f.from.pongBy = now + patience
+	return false
 }
 
 // isBlocked reports whether f's pump has been kept from looking up, by a write. Needs session.mu.

@@ -68,7 +68,7 @@ func TestRoundTripsMadeUp(t *testing.T) {
 
 // payloadOf is the payload of the latest ping.
 func payloadOf(h *heartbeat) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, h.token), uint64(h.sent))
+	return append([]byte(nil), h.payload...)
 }
 
 func TestPingFrames(t *testing.T) {
@@ -100,10 +100,12 @@ func TestPingFrames(t *testing.T) {
 	}
 }
 
+// Only the pong to the latest ping shows that the peer has read all that it was sent.
 func TestLatestPong(t *testing.T) {
 	s := pinged()
 	for i, toUpstream := range []bool{true, false} {
 		f := s.directions[i]
+		back := reverse(s, f)
 		stamp(s, f, 7)
 		h := f.to.heart
 		pong := controlFrame(opPong, payloadOf(h), !toUpstream)
@@ -121,6 +123,12 @@ func TestLatestPong(t *testing.T) {
 		if isLatest(h, pong) {
 			t.Error("after another ping it is still known")
 		}
+		if !isPong(s, back, pong) || f.to.hasRead || h.answered != 7 {
+			t.Errorf("the pong to an earlier ping: all is read %v, answered is %v", f.to.hasRead, h.answered)
+		}
+		if !isPong(s, back, controlFrame(opPong, payloadOf(h), !toUpstream)) || !f.to.hasRead || h.answered != 8 {
+			t.Errorf("the pong to the latest ping: all is read %v, answered is %v", f.to.hasRead, h.answered)
+		}
 	}
 }
 
@@ -129,7 +137,7 @@ func TestTokensDiffer(t *testing.T) {
 	for i := 0; i < 2; i++ {
 		for _, f := range pinged().directions {
 			token := f.parser.token
-			if seen[token] || newHeartbeat(f.from).token != token {
+			if seen[token] || binary.BigEndian.Uint64(newHeartbeat(f.from).payload) != token {
 				t.Errorf("token %x, after %v", token, seen)
 			}
 			seen[token] = true

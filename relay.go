@@ -67,8 +67,6 @@ type direction struct {
 	readBy  time.Duration // when the pump looks up,
 	writeBy time.Duration // and until when its write may block
 	looked  time.Duration // when the pump last looked up
-	pingAt  int64         // bytes passed on when the destination was sent the first ping that it has not answered
-	readAt  int64         // and of those, what the destination has read for sure
 	told    bool          // the pump knows of a close frame that it is to send
 	toldAt  int64         // how many bytes had been passed on then
 	sendBy  time.Duration // and until when it may put that off

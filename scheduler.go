@@ -29,17 +29,18 @@ type scheduler struct {
 
 	// mu guards the following. Ticks count from started. Whoever holds a session's mu may take this one, not the other way
 	// round.
-	mu      sync.Mutex
-	slots   []map[*session]bool // the last one has those for which nothing is ever due
-	waiting int                 // sessions in all others
-	served  int64               // the latest tick that the timer has gone off for
-	wake    int64               // the tick that it is set for, or noTick
+	mu       sync.Mutex
+	slots    []map[*session]bool // the last one has those for which nothing is ever due
+	sessions int                 // in all of them
+	served   int64               // the latest tick that the timer has gone off for
+	wake     int64               // the tick that it is set for, or noTick
 
 	// going is held by goOff, and guards the following.
 	going   sync.Mutex
 	due     []*session   // that are to be looked at yet
-	current *session     // that is being looked at
-	toPing  []*direction // of that, whose writeMu is held for a ping that is yet to be sent
+	current *session     // that is being looked at,
+	locked  bool         // whose mu is held for that
+	toPing  []*direction // and whose writeMu is, for a ping that is yet to be sent
 }
 
 const (
@@ -76,12 +77,14 @@ func enroll(s *session) {
 	w := wheel
 	w.mu.Lock()
 	s.enrolled = true
+	s.startedAt = s.started.Sub(w.started)
 	s.turn = noTick
 	s.slot = wheelSlots
 	w.slots[wheelSlots][s] = true
+	w.sessions++
 	w.mu.Unlock()
 	if s.timed {
-		schedule(s, nextDue(s, 0))
+		schedule(s, nextDue(s))
 	}
 }
 
@@ -91,9 +94,7 @@ func withdraw(s *session) {
 	if s.enrolled {
 		s.enrolled = false
 		delete(wheel.slots[s.slot], s)
-		if s.slot < wheelSlots {
-			wheel.waiting--
-		}
+		wheel.sessions--
 	}
 	wheel.mu.Unlock()
 }
@@ -105,27 +106,21 @@ func schedule(s *session, due time.Duration) {
 	w.mu.Lock()
 	if s.enrolled {
 		delete(w.slots[s.slot], s)
-		if s.slot < wheelSlots {
-			w.waiting--
-		}
-		s.turn = turnFor(w, s, due)
+		s.turn = noTick
 		s.slot = wheelSlots
-		if s.turn < noTick {
+		if due < forever {
+			s.turn = turnFor(w, s.startedAt+due)
 			s.slot = int(s.turn & (wheelSlots - 1))
-			w.waiting++
 		}
 		w.slots[s.slot][s] = true
 	}
 	w.mu.Unlock()
 }
 
-// turnFor is the tick at which a session is looked at that is due then, noTick for never. The timer goes off by then. Needs
+// turnFor is the tick at which is looked at what is due at a time since the wheel's start. The timer goes off by then. Needs
 // scheduler.mu.
-func turnFor(w *scheduler, s *session, due time.Duration) int64 {
-	if due == forever {
-		return noTick
-	}
-	turn := int64((s.started.Sub(w.started)+due)/tickLength) + 1
+func turnFor(w *scheduler, due time.Duration) int64 {
+	turn := int64(due/tickLength) + 1
 	if turn <= w.served {
 		turn = w.served + 1
 	}
@@ -176,7 +171,7 @@ func setTimer(w *scheduler) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wake = noTick
-	if w.waiting == 0 {
+	if w.sessions == len(w.slots[wheelSlots]) {
 		return
 	}
 	next := w.served + 1
@@ -192,19 +187,19 @@ func lookAtDue(w *scheduler) {
 	defer survive(w)
 	for len(w.due) > 0 {
 		s := w.due[0]
-		w.current = s
 		w.due = w.due[1:]
+		w.current = s
+		s.mu.Lock()
+		w.locked = true
 		cause, late := whatIsDue(w, s)
+		w.locked = false
+		s.mu.Unlock()
 		if late {
 			go expire(s)
 		} else if cause != nil {
 			dismiss(s, cause)
-		} else {
-			for i, f := range w.toPing {
-				pingAtRest(s, f)
-				w.toPing[i] = nil
-			}
-			w.toPing = w.toPing[:0]
+		} else if len(w.toPing) > 0 {
+			pingAtRest(w, s)
 		}
 	}
 	w.current = nil
@@ -217,31 +212,40 @@ func survive(w *scheduler) {
 		return
 	}
 	for _, f := range w.toPing {
-		if f != nil {
-			f.writeMu.Unlock()
-		}
+		f.writeMu.Unlock()
 	}
 	w.toPing = nil
+	if w.locked {
+		w.locked = false
+		w.current.mu.Unlock()
+	}
 	fail(w.current, r)
 }
 
 // whatIsDue is the cause to end the session now, or nil, and whether it has taken too long to close. It schedules the next
-// look.
-func whatIsDue(w *scheduler, s *session) (cause *closeCause, late bool) {
-	now := time.Since(s.started)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// look. Needs session.mu.
+func whatIsDue(w *scheduler, s *session) (*closeCause, bool) {
 	if s.over {
 		return nil, false
 	}
+	now := time.Since(s.started)
 	if s.closing {
 		return nil, isLate(s, now)
 	}
-	cause = causeToEnd(s, now)
+	due := nextDue(s)
+	if due > now { // what was waited for has come
+		schedule(s, due)
+		return nil, false
+	}
+	cause := causeToEnd(s, now)
 	if cause == nil && now >= s.pingBy {
 		takePings(w, s, now)
 	}
-	schedule(s, nextDue(s, now))
+	due = nextDue(s)
+	if due <= now { // it waits for the look of a pump at work
+		due = now + maxGrace
+	}
+	schedule(s, due)
 	return cause, false
 }
 
@@ -303,40 +307,23 @@ func haveLooked(s *session, now time.Duration) bool {
 	return all
 }
 
-// isSilent reports whether f's source, which owes us a sign of life, is dead. It is listened to once more when it is first
-// found to be overdue, so that what came while the whole process stood still is heard; and for longer where a write to it is
-// blocked: it may be reading, and the write goes on by a bufferStep at a time. Needs session.mu.
-func isSilent(s *session, f *direction, now time.Duration) bool {
-	if !f.idle && f.looked < now {
-		wake(s, f)
-		return false
-	}
-	if f.from.doubted {
-		return true
-	}
-	f.from.doubted = true
-	patience := s.grace
-	if isBlocked(reverse(s, f), now) {
-		patience = timeToRead(bufferStep)
-		if patience < s.pongTimeout/2 {
-			patience = s.pongTimeout / 2
-		}
-	}
-	f.from.pongBy = now + patience
-	return false
-}
-
-// nextDue is when the next thing may be due. What is due already waits for the look of a pump at work, and comes again if that
-// does not settle it. Needs session.mu.
-func nextDue(s *session, now time.Duration) time.Duration {
+// nextDue is when the next thing may be due. Needs session.mu.
+func nextDue(s *session) time.Duration {
 	due := s.lifetime
-	for _, at := range []time.Duration{s.drainBy, s.idleBy, s.pingBy, s.client.pongBy, s.upstream.pongBy} {
-		if at < due {
-			due = at
-		}
+	if s.drainBy < due {
+		due = s.drainBy
 	}
-	if due <= now {
-		due = now + maxGrace
+	if s.idleBy < due {
+		due = s.idleBy
+	}
+	if s.pingBy < due {
+		due = s.pingBy
+	}
+	if s.client.pongBy < due {
+		due = s.client.pongBy
+	}
+	if s.upstream.pongBy < due {
+		due = s.upstream.pongBy
 	}
 	return due
 }
@@ -372,6 +359,7 @@ func leaveRest(s *session, f *direction) {
 	s.mu.Lock()
 	f.idle = false
 	f.to.fed = true
+	f.to.hasRead = false
 	alive(f.from)
 	f.readBy = now + s.tick
 	f.writeBy = later(now+s.tick, s.writeTimeout)
@@ -463,8 +451,8 @@ func observe(s *session, f *direction, now time.Duration) {
 		f.taken = f.absorbed
 		x := f.from
 		if x.pinged <= f.looked || x.pinged <= x.heart.answered {
+			x.readAt = x.pingAt
 			alive(x)
-			reverse(s, f).readAt = reverse(s, f).pingAt
 		} else {
 			notSilent(x, now+s.pongTimeout) // what has come may have come before the ping
 		}
@@ -567,5 +555,5 @@ func drainSession(s *session) {
 	if s.drainTimeout > 0 {
 		s.drainBy += time.Duration(rand.Int63n(int64(s.drainTimeout)))
 	}
-	schedule(s, nextDue(s, 0))
+	schedule(s, nextDue(s))
 }

@@ -101,7 +101,7 @@ func TestSilenceIsDoubtedFirst(t *testing.T) {
 	if s.outcome.reason != "" {
 		t.Fatalf("at the first turn the session ends: %+v", s.outcome)
 	}
-	if wait := nextDue(s, time.Hour) - time.Hour; wait <= 0 || wait > maxGrace+10*time.Second {
+	if wait := nextDue(s) - time.Hour; wait <= 0 || wait > maxGrace+10*time.Second {
 		t.Errorf("the next look is %v away", wait)
 	}
 	s.client.pongBy = time.Hour
@@ -288,6 +288,7 @@ func TestPingAtRest(t *testing.T) {
 	s := restingSession(limits{pingInterval: time.Minute, pingClient: true, pongTimeout: time.Minute})
 	client, upstream := s.client.conn.(*script), s.upstream.conn.(*script)
 	s.client.heart = newHeartbeat(s.client)
+	s.client.hasRead = true
 	pingTurn(s)
 	if got := client.written(); len(got) != 2+pingSize || s.client.heart.pings != 1 || s.client.pinged < time.Hour {
 		t.Errorf("the client got %x, pinged at %v", got, s.client.pinged)
@@ -295,7 +296,7 @@ func TestPingAtRest(t *testing.T) {
 	if got := upstream.written(); len(got) > 0 || isWoken(s.toUpstream) {
 		t.Errorf("the upstream got %x", got)
 	}
-	if wait := nextDue(s, time.Hour) - time.Hour; wait > time.Minute+10*time.Second {
+	if wait := nextDue(s) - time.Hour; wait > time.Minute+10*time.Second {
 		t.Errorf("the next look is in %v, too late for a pong", wait)
 	}
 	isPong(s, s.toUpstream, controlFrame(opPong, payloadOf(s.client.heart), true))
@@ -310,20 +311,27 @@ func TestPingAtRest(t *testing.T) {
 
 // Whoever may block a write is left to its pump.
 func TestPingIsLeftToThePump(t *testing.T) {
+	beat := func(s *session) {
+		stamp(s, s.toUpstream, time.Minute)
+		if !isPong(s, s.toClient, controlFrame(opPong, payloadOf(s.upstream.heart), false)) {
+			t.Fatal("the pong is not known")
+		}
+	}
 	reasons := map[string]func(s *session){
-		"the first ping":       func(s *session) { s.upstream.heart = nil },
-		"a service":            func(s *session) { s.upstream.service = &service{} },
-		"a pump at work":       func(s *session) { s.toUpstream.writeMu.Lock() },
-		"a ping not answered":  func(s *session) { s.upstream.owes = true },
-		"something sent since": func(s *session) { leaveRest(s, s.toUpstream) },
+		"the first ping":       func(*session) {},
+		"a service":            func(s *session) { s.upstream.service = &service{}; beat(s) },
+		"a pump at work":       func(s *session) { beat(s); s.toUpstream.writeMu.Lock() },
+		"a ping not answered":  func(s *session) { beat(s); stamp(s, s.toUpstream, 2*time.Minute) },
+		"something sent since": func(s *session) { beat(s); leaveRest(s, s.toUpstream) },
+		"":                     beat,
 	}
 	for name, bringAbout := range reasons {
 		t.Run(name, func(t *testing.T) {
 			s := restingSession(limits{pingInterval: time.Minute, pingUpstream: true})
-			s.upstream.heart = newHeartbeat(s.upstream)
 			bringAbout(s)
+			before := s.upstream.pinged
 			pingTurn(s)
-			if f := s.toUpstream; !f.pingDue || !isWoken(f) || f.to.pinged != 0 {
+			if f := s.toUpstream; f.pingDue != (name != "") || isWoken(f) != f.pingDue || (f.to.pinged == before) != f.pingDue {
 				t.Errorf("due: %v, sent to look: %v, pinged at %v", f.pingDue, isWoken(f), f.to.pinged)
 			}
 		})
@@ -374,6 +382,7 @@ func TestTurnSurvives(t *testing.T) {
 	worse.client.heart = &heartbeat{} // which does for a panic with the lock held
 	for _, s := range []*session{bad, worse, good} {
 		s.pingBy = 0
+		s.client.hasRead = true
 	}
 	for w := (&scheduler{due: []*session{bad, worse, good}}); len(w.due) > 0; {
 		lookAtDue(w)
@@ -417,8 +426,8 @@ func TestWheelTurns(t *testing.T) {
 			withdraw(s)
 		}
 	}
-	if len(seen) != len(ticks) || w.waiting != 0 {
-		t.Errorf("%d of %d sessions have been looked at, %d wait", len(seen), len(ticks), w.waiting)
+	if len(seen) != len(ticks) || w.sessions != 0 {
+		t.Errorf("%d of %d sessions have been looked at, %d wait", len(seen), len(ticks), w.sessions)
 	}
 }
 
@@ -496,7 +505,7 @@ func TestWheelStops(t *testing.T) {
 		t.Error("it is not set for a session that begins to close")
 	}
 	end(idle)
-	if len(w.slots[wheelSlots]) != 0 || w.waiting != 0 {
+	if w.sessions != 0 {
 		t.Error("a session is left on the wheel")
 	}
 }

@@ -41,9 +41,10 @@ type session struct {
 	ended   chan struct{} // closed when both have
 
 	// scheduler.mu guards the following.
-	enrolled bool
-	slot     int   // where it stands,
-	turn     int64 // and the tick that it waits for there
+	enrolled  bool
+	startedAt time.Duration // since the scheduler's start
+	slot      int           // where it stands,
+	turn      int64         // and the tick that it waits for there
 
 	// cutting guards the following.
 	cutting sync.Mutex
@@ -85,8 +86,10 @@ type peer struct {
 	pinged       time.Duration // when it was sent the first ping that it has not answered, 0 is none
 	pongBy       time.Duration // until when it owes us a sign of life for that
 	doubted      bool          // that has been put off for the last time
-	owes         bool          // it has not answered the latest ping,
-	fed          bool          // or has been sent something since: so it may not have read all that it was sent
+	pingAt       int64         // bytes passed on to it by then,
+	readAt       int64         // and of those, what it has read for sure
+	fed          bool          // it has been sent something since the latest ping
+	hasRead      bool          // all that it was sent, and so has room for a ping
 }
 
 // newPeer makes a peer of conn that has given nothing yet.
