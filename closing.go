@@ -139,7 +139,7 @@ func leaveClose(s *session, f *direction, frame []byte) {
 	}
 	x.pendingClose = frame
 	if x.state == closeReceived {
-		f.writeBy = time.Since(s.started) + partingTimeout
+		limitWrite(s, f, time.Since(s.started)+partingTimeout)
 	}
 	setDeadlines(s, f) // which wakes the pump
 }
@@ -400,10 +400,12 @@ func startClosing(s *session, f *direction) (pending []byte) {
 	if !s.closing {
 		setClosing(s)
 	}
-	f.writeBy = later(time.Since(s.started), s.writeTimeout)
-	if f.to.state == closeReceived && f.to.pendingClose != nil && f.writeBy > time.Since(s.started)+partingTimeout {
-		f.writeBy = time.Since(s.started) + partingTimeout
+	now := time.Since(s.started)
+	by := later(now, s.writeTimeout)
+	if f.to.state == closeReceived && f.to.pendingClose != nil && by > now+partingTimeout {
+		by = now + partingTimeout
 	}
+	limitWrite(s, f, by)
 	setDeadlines(s, f)
 	return f.to.pendingClose
 }

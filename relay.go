@@ -65,7 +65,9 @@ type direction struct {
 	woken   bool          // the pump is to look up
 	pingDue bool          // the pump is to send a ping of ours
 	readBy  time.Duration // when the pump looks up,
-	writeBy time.Duration // and until when its write may block
+	writeBy time.Duration // and until when its write may block,
+	overdue bool          // which has been put off once
+	stuck   bool          // and is over: the write is to fail
 	looked  time.Duration // when the pump last looked up
 	told    bool          // the pump knows of a close frame that it is to send
 	toldAt  int64         // how many bytes had been passed on then
@@ -259,7 +261,6 @@ func lookUp(s *session, f *direction) bool {
 	if f.idle {
 		s.mu.Lock()
 		f.writeBy = forever
-		setDeadlines(s, f)
 		s.mu.Unlock()
 	}
 	return true

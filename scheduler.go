@@ -75,6 +75,7 @@ var newScheduler = func() *scheduler {
 // enroll puts a session on the wheel, until withdraw.
 func enroll(s *session) {
 	w := wheel
+	s.lookBy = forever
 	w.mu.Lock()
 	s.enrolled = true
 	s.startedAt = s.started.Sub(w.started)
@@ -84,7 +85,9 @@ func enroll(s *session) {
 	w.sessions++
 	w.mu.Unlock()
 	if s.timed {
+		s.mu.Lock()
 		schedule(s, nextDue(s))
+		s.mu.Unlock()
 	}
 }
 
@@ -100,9 +103,10 @@ func withdraw(s *session) {
 }
 
 // schedule has a session looked at when it is due, counted from its start, and not before. It does nothing for one that is not
-// on the wheel.
+// on the wheel. Needs session.mu.
 func schedule(s *session, due time.Duration) {
 	w := wheel
+	s.lookBy = due
 	w.mu.Lock()
 	if s.enrolled {
 		delete(w.slots[s.slot], s)
@@ -268,7 +272,16 @@ func isLate(s *session, now time.Duration) bool {
 			return true
 		}
 	}
-	schedule(s, s.closeBy)
+	due := s.closeBy
+	for _, f := range s.directions {
+		if now >= f.writeBy {
+			failWrite(s, f, now)
+		}
+		if f.writeBy < due {
+			due = f.writeBy
+		}
+	}
+	schedule(s, due)
 	return false
 }
 
@@ -284,11 +297,36 @@ func causeToEnd(s *session, now time.Duration) *closeCause {
 		return inactive
 	}
 	for _, f := range s.directions {
+		if now >= f.writeBy {
+			failWrite(s, f, now)
+		}
 		if now >= f.from.pongBy && isSilent(s, f, now) {
 			return heartbeatTimeout(s, f.from)
 		}
 	}
 	return nil
+}
+
+// limitWrite has a write of f's pump fail that blocks until then. Needs session.mu.
+func limitWrite(s *session, f *direction, by time.Duration) {
+	f.writeBy = by
+	f.overdue = false
+	if by < s.lookBy {
+		schedule(s, by)
+	}
+}
+
+// failWrite has the write fail that f's pump has been blocked in for too long. It gets a little more time first, so that what
+// the destination has read while the whole process stood still is made use of. Needs session.mu.
+func failWrite(s *session, f *direction, now time.Duration) {
+	if !f.overdue {
+		f.overdue = true
+		f.writeBy = now + clamped(s.writeTimeout/4, minDuration, maxGrace)
+		return
+	}
+	f.stuck = true
+	f.writeBy = forever
+	setDeadlines(s, f)
 }
 
 // haveLooked reports whether it is known of both pumps what they have passed on until idleBy. A pump at work that has not
@@ -325,6 +363,12 @@ func nextDue(s *session) time.Duration {
 	if s.upstream.pongBy < due {
 		due = s.upstream.pongBy
 	}
+	if s.toClient.writeBy < due {
+		due = s.toClient.writeBy
+	}
+	if s.toUpstream.writeBy < due {
+		due = s.toUpstream.writeBy
+	}
 	return due
 }
 
@@ -334,23 +378,22 @@ func wake(s *session, f *direction) {
 	setDeadlines(s, f)
 }
 
-// setDeadlines sets those of a direction: of its reads by every reason that there is for its pump to look up, and of its
-// writes. Nothing else does, but for a ping at rest. Needs session.mu: so no wake is lost.
+// setDeadlines sets those of a direction: of its reads by every reason that there is for its pump to look up, and of its writes
+// where they are to fail. Nothing else does, but for a ping at rest. Needs session.mu: so no wake is lost.
 func setDeadlines(s *session, f *direction) {
 	if s.over {
 		return // they have passed, for good
 	}
-	reads, writes := never, never
+	reads := never
 	if f.woken || f.pingDue && !f.finishing || f.to.pendingClose != nil && !f.told {
 		reads = past
 	} else if f.readBy < forever {
 		reads = s.started.Add(f.readBy)
 	}
-	if f.writeBy < forever {
-		writes = s.started.Add(f.writeBy)
-	}
 	_ = f.from.source.SetReadDeadline(reads)
-	_ = f.to.conn.SetWriteDeadline(writes)
+	if f.stuck {
+		_ = f.to.conn.SetWriteDeadline(past)
+	}
 }
 
 // leaveRest takes f's pump from rest to work: something has come that is no pong to a ping of ours.
@@ -362,7 +405,7 @@ func leaveRest(s *session, f *direction) {
 	f.to.hasRead = false
 	alive(f.from)
 	f.readBy = now + s.tick
-	f.writeBy = later(now+s.tick, s.writeTimeout)
+	limitWrite(s, f, later(now+s.tick, s.writeTimeout))
 	setDeadlines(s, f)
 	s.mu.Unlock()
 }
@@ -397,7 +440,7 @@ func takeStock(s *session, f *direction) (*closeCause, []byte) {
 		f.readBy = now + s.tick
 	}
 	if !f.idle || f.pinging {
-		f.writeBy = later(now+s.tick, s.writeTimeout)
+		limitWrite(s, f, later(now+s.tick, s.writeTimeout))
 	}
 	pending := takeClose(s, f, now)
 	setDeadlines(s, f)
@@ -424,7 +467,7 @@ func takeClose(s *session, f *direction, now time.Duration) []byte {
 	if f.bytes-f.toldAt >= leastBacklog {
 		f.readBy = now + backlogPause
 	}
-	f.writeBy = later(f.readBy, s.writeTimeout)
+	limitWrite(s, f, later(f.readBy, s.writeTimeout))
 	return nil
 }
 

@@ -111,6 +111,29 @@ func TestSilenceIsDoubtedFirst(t *testing.T) {
 	}
 }
 
+// A write that has been blocked for writeTimeout gets a little more time once, for the whole process may have stood still, and
+// fails then, unless its pump has looked up.
+func TestBlockedWriteIsDoubtedFirst(t *testing.T) {
+	for _, looks := range []bool{false, true} {
+		s := restingSession(limits{writeTimeout: time.Minute})
+		f := s.toUpstream
+		f.idle = false
+		f.writeBy = time.Minute
+		turn(s)
+		if f.stuck || f.writeBy <= time.Hour || f.writeBy > time.Hour+maxGrace+10*time.Second {
+			t.Fatalf("at the first turn: stuck %v, the write may block until %v", f.stuck, f.writeBy)
+		}
+		if looks {
+			f.bytes++
+			takeStock(s, f)
+		}
+		f.writeBy = time.Hour
+		if turn(s); f.stuck == looks {
+			t.Errorf("the pump has looked up: %v; the write is to fail: %v", looks, f.stuck)
+		}
+	}
+}
+
 // A pump at work is asked what it knows before its source is given up.
 func TestSilenceAtWork(t *testing.T) {
 	s := restingSession(limits{pingInterval: 2 * time.Hour, pingUpstream: true, pongTimeout: time.Minute})

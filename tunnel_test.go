@@ -16,6 +16,8 @@ func newTunnel(t *testing.T, closeTimeout time.Duration) (s *session, client, up
 	set := newSettings(limits{writeTimeout: 400 * time.Millisecond, closeTimeout: closeTimeout})
 	set.tunnel = true
 	s = newSession(newPeer(clientPeer, near), newPeer(upstreamPeer, far), plain, set, nil)
+	enroll(s)
+	t.Cleanup(func() { withdraw(s) })
 	for _, conn := range []net.Conn{near, client, far, upstream} {
 		t.Cleanup(func() { conn.Close() })
 	}

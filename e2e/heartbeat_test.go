@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"net"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -321,4 +323,83 @@ func hearSaturated(peer *wire.Peer, message []byte, due int) error {
 			return fmt.Errorf("after %d messages and %d pings came %v", messages, pings, f)
 		}
 	}
+}
+
+// TestFirstPingsSpread opens sessions at once where there have been none for a while: their first pings come one by one, all
+// over the interval, for clients that come back together are not to be pinged together.
+func TestFirstPingsSpread(t *testing.T) {
+	const (
+		interval = 400 * time.Millisecond
+		crowd    = 20
+	)
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		g := newGround(t, e, object{"pingInterval": interval.String(), "pingTarget": "client"})
+		first := g.join(t)
+		for range 2 {
+			send(t, first.client, pong(expectPing(t, first.client, false)))
+		}
+		first.client.Close()
+		first.record(t)
+		<-time.After(3 * interval) // the spell: nobody is there whom an event could come from
+
+		var sessions []*joined
+		for range crowd {
+			sessions = append(sessions, g.join(t))
+		}
+		times := make(chan time.Time)
+		for _, j := range sessions {
+			go func() {
+				if f, err := j.client.ReadFrame(); err != nil || !isOwnPing(f) {
+					t.Errorf("a client got %v (%v), want a ping", f, err)
+				}
+				times <- time.Now()
+			}()
+		}
+		earliest := <-times
+		latest := earliest
+		for range crowd - 1 {
+			latest = <-times
+		}
+		// Of 20 random times within the interval all are in the same quarter of it once in 10^10.
+		if spread := latest.Sub(earliest); spread < interval/4 {
+			t.Errorf("%d first pings came within %v, want them all over %v", crowd, spread, interval)
+		}
+	})
+}
+
+// TestPingsBesideUnreadService has one session's service read nothing from the start: another session is pinged all the same.
+func TestPingsBesideUnreadService(t *testing.T) {
+	eachInProcess(t, func(t *testing.T, e engine.Engine) {
+		taken := make(chan net.Conn, 2)
+		gateway := e.Start(t, engine.Setup{
+			Config: object{"pingInterval": beat.String()},
+			Service: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+				conn, _, err := takeDirectly(rw)
+				if err != nil {
+					return // and the client gets no 101
+				}
+				defer conn.Close()
+				_ = writeAll(conn, switching(req)) // or the client gets none either
+				taken <- conn
+				<-req.Context().Done()
+			}),
+		})
+		unread := peerDial(t, gateway, upgrade("GET / HTTP/1.1"))
+		unread.answer(t)
+		<-taken
+		client, err := wire.Dial(gateway.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		service := <-taken
+		service.SetReadDeadline(time.Now().Add(wire.Timeout))
+		in := bufio.NewReader(service)
+		for range 2 * answeredPings {
+			send(t, client, pong(expectPing(t, client, false)))
+			if f, err := wire.ReadFrame(in); err != nil || !isOwnPing(f) {
+				t.Fatalf("the service got %v (%v), want a ping", f, err)
+			}
+		}
+	})
 }
