@@ -2,6 +2,8 @@ package wsfw
 
 import (
 	"crypto/tls"
+	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -72,7 +74,7 @@ func parse(c *Config, name string) (*settings, error) {
 	s.logEnd = sessionLog != "off"
 	s.upstream = o.upstream()
 	s.forward = o.isOn("upstreamEndpoint")
-	s.inline = !s.forward && o.keysOn(needFrames) != nil
+	s.inline = !s.forward && o.on(needFrames, false) != nil
 	o.contradictions(s)
 	o.finish()
 	return s, m.err(name)
@@ -103,18 +105,18 @@ func (o *options) path() []string {
 		return nil
 	}
 	if strings.ContainsAny(value, pathPatterns) || strings.Contains(value, "/:") || strings.Contains(value, ".+") {
-		o.reject("path", value, "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
+		o.must(false, "path", value, "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
 		return nil
 	}
 	if value[0] != '/' || strings.ContainsAny(value, "?#") {
-		o.reject("path", value, "must start with / and have neither query nor fragment, such as /socket")
+		o.must(false, "path", value, "must start with / and have neither query nor fragment, such as /socket")
 		return nil
 	}
 	segments := strings.Split(trimmed, "/")
 	for i, segment := range segments {
 		decoded, err := url.PathUnescape(segment)
 		if err != nil || decoded == "" || decoded == "." || decoded == ".." {
-			o.reject("path", value, "must not have empty, dot or badly escaped segments")
+			o.must(false, "path", value, "must not have empty, dot or badly escaped segments")
 			return nil
 		}
 		segments[i] = decoded
@@ -122,20 +124,9 @@ func (o *options) path() []string {
 	return segments
 }
 
-// present is the list under a key. One that is there and empty is a mistake: it may be a template's variable that was
-// not set, and must not open what it was to close.
-func (o *options) present(key, remedy string) []string {
-	items, ok := o.list(key)
-	if ok && strings.Join(items, "") == "" {
-		o.add(key, "empty", remedy)
-		return nil
-	}
-	return items
-}
-
 // origins is the list of allowed origins; none where any may connect.
 func (o *options) origins() []originRule {
-	values := o.present("allowedOrigins", "name the origins that may connect, or write any")
+	values := o.list("allowedOrigins", "name the origins that may connect, or write any")
 	var rules []originRule
 	for _, value := range values {
 		rule, remedy := parseOrigin(value)
@@ -152,7 +143,7 @@ func (o *options) origins() []originRule {
 
 // protocols is a list of subprotocol names (RFC 6455 section 4.1: tokens).
 func (o *options) protocols() []string {
-	names := o.present("protocols", "name the subprotocols that are allowed, or leave it out")
+	names := o.list("protocols", "name the subprotocols that are allowed, or leave it out")
 	for _, name := range names {
 		if !isToken(name) {
 			o.addItem("protocols", name, "must be subprotocol names such as mqtt or graphql-transport-ws")
@@ -180,7 +171,7 @@ func (o *options) limits() limits {
 
 		maxFrameSize:   o.size("maxFrameSize"),
 		maxMessageSize: o.size("maxMessageSize"),
-		messageRate:    o.rate("messageRate", maxMessages),
+		messageRate:    o.rate("messageRate"),
 		messageBurst:   float64(o.count("messageBurst")),
 		maxConnections: o.count("maxConnections"),
 		maxPerClient:   o.count("maxConnectionsPerClient"),
@@ -191,27 +182,19 @@ func (o *options) limits() limits {
 	o.addIf(unpinged && target != "both", "pingTarget", "set", "needs pingInterval: without it nobody is pinged")
 	o.addIf(l.closeTimeout == 0, "closeTimeout", "off", "must be set, for a peer that never answers would never be let go, 5s is the default")
 	o.addIf(l.maxMessageSize > 0 && l.maxFrameSize > l.maxMessageSize, "maxFrameSize", "above maxMessageSize", "must not be: no frame is larger than its message")
-	o.addIf(l.messageBurst > maxMessages, "messageBurst", strconv.Itoa(int(l.messageBurst)), "must be at most "+strconv.Itoa(maxMessages))
 	o.addIf(l.messageBurst > 0 && l.messageRate == 0, "messageBurst", "set", "needs messageRate: without it messages are free")
 	if l.messageBurst == 0 {
-		l.messageBurst = l.messageRate
-	}
-	if l.messageBurst < 1 {
-		l.messageBurst = 1
+		l.messageBurst = math.Max(1, l.messageRate)
 	}
 	return l
 }
 
-// closeCode is a close code that may be sent (RFC 6455 section 7.4).
-func (o *options) closeCode(key string, fallback int) int {
+// closeCode is a close code that may be sent (RFC 6455 section 7.4); 0 where none is written.
+func (o *options) closeCode(key string, usual int) int {
 	value := o.text(key, "")
-	if value == "" {
-		return fallback
-	}
 	code, err := strconv.Atoi(value)
-	if err != nil || !mayBeSent(code) {
-		o.reject(key, value, "must be a close code that may be sent, such as "+strconv.Itoa(fallback)+" (the default), "+strconv.Itoa(closeGoingAway)+" or "+strconv.Itoa(closeInternal))
-	}
+	o.must(err == nil && mayBeSent(code), key, value,
+		fmt.Sprintf("must be a close code that may be sent, such as %d (the default), %d or %d", usual, closeGoingAway, closeInternal))
 	return code
 }
 
@@ -219,13 +202,10 @@ func (o *options) closeCode(key string, fallback int) int {
 func (o *options) clientHeader() string {
 	const key = "clientHeader"
 	name := o.text(key, "")
-	if name == "" {
-		return ""
-	}
 	canonical := textproto.CanonicalMIMEHeaderKey(name)
-	o.addIf(!isToken(name), key, quoted(name), "must be a header name")
-	o.addIf(neverThere[canonical] || canonical == "Host", key, quoted(name), "must be a header that tells one client from another")
-	o.addIf(!o.isOn("maxConnectionsPerClient"), key, "set", "needs maxConnectionsPerClient: without it clients are not told apart")
+	o.must(isToken(name), key, name, "must be a header name")
+	o.must(!neverThere[canonical] && canonical != "Host", key, name, "must be a header that tells one client from another")
+	o.addIf(name != "" && !o.isOn("maxConnectionsPerClient"), key, "set", "needs maxConnectionsPerClient: without it clients are not told apart")
 	return canonical
 }
 
@@ -269,12 +249,11 @@ func (o *options) endpoint(key string, written any) *endpoint {
 	}
 	u, err := url.Parse(value)
 	if err != nil {
-		o.add(o.prefix+key, "no URL", "write ws://host:port/path or wss://host/path")
-		return &endpoint{}
+		u = &url.URL{}
 	}
 	secure, known := endpointSchemes[strings.ToLower(u.Scheme)]
 	if !known {
-		o.add(o.prefix+key, "without ws:// or wss://", "write ws://host:port/path or wss://host/path")
+		o.add(o.prefix+key, "no URL with ws:// or wss://", "write ws://host:port/path or wss://host/path")
 		return &endpoint{}
 	}
 	o.checkEndpoint(o.prefix+key, u)
@@ -311,10 +290,9 @@ func (o *options) rule(seen map[string]string) upstreamRule {
 	o.addIf(seen[source] != "", key, "a repetition of "+seen[source], "leave one out: only the first would be used")
 	seen[source] = key
 	written, there := o.lookup("upstreamEndpoint")
+	o.addIf(!there, key, "without an upstreamEndpoint", "name the one that it picks")
 	if there {
 		r.endpoint = o.endpoint("upstreamEndpoint", written)
-	} else {
-		o.add(key, "without an upstreamEndpoint", "name the one that it picks")
 	}
 	return r
 }
@@ -377,7 +355,6 @@ func (o *options) headers() http.Header {
 
 // tlsVersions are the values of tls.minVersion.
 var tlsVersions = map[string]uint16{
-	"":    tls.VersionTLS12,
 	"1.2": tls.VersionTLS12, "VersionTLS12": tls.VersionTLS12,
 	"1.3": tls.VersionTLS13, "VersionTLS13": tls.VersionTLS13,
 }
@@ -402,11 +379,9 @@ func (o *options) tlsFiles(source *tlsSource) {
 	source.certFile = o.text("certFile", "")
 	source.keyFile = o.text("keyFile", "")
 	source.insecure = o.flag("insecureSkipVerify")
-	version, name := o.text("minVersion", ""), o.text("serverName", "")
-	minimum, known := tlsVersions[version]
-	source.minimum = minimum
+	source.minimum = tlsVersions[o.oneOf("minVersion", "1.2", "1.3", "VersionTLS12", "VersionTLS13")]
+	name := o.text("serverName", "")
 	source.serverName = name
-	o.addIf(!known, "tls.minVersion", quoted(version), "must be 1.2 or 1.3")
 	o.addIf(strings.ContainsAny(name, "/ ") || strings.Contains(name, ":") && net.ParseIP(name) == nil,
 		"tls.serverName", quoted(name), "must be a host name or an IP address, with neither scheme nor port")
 	o.addIf(source.insecure && source.caFile != "", "tls.caFile", "never used with tls.insecureSkipVerify: true", "leave one of the two out")
@@ -423,22 +398,21 @@ var (
 	needUpstream = []string{"upstreamRules", "passHostHeader", "headers", "tls", "tunnel"}
 	needDial     = []string{"connectTimeout", "upgradeTimeout"}
 
-	// needRelay are the options that only say how wsfw relays, and not that it does.
+	// needRelay are the options that only say how wsfw relays, and not that it does. They may be off, too.
 	needRelay = []string{"writeTimeout", "closeTimeout", "drainTimeout", "sessionLog", "restartCode", "upstreamLostCode"}
 )
 
 // contradictions reports options that cannot be had together.
 func (o *options) contradictions(s *settings) {
 	if s.tunnel {
-		for _, key := range append(o.keysOn(needFrames), o.keysOn(needCloses)...) {
+		for _, key := range append(o.on(needFrames, false), o.on(needCloses, false)...) {
 			o.add("tunnel", "set together with "+key, "leave one out: a tunnel does not look at frames")
 		}
 	}
-	_, there := o.values["upstreamendpoint"]
-	if s.forward || there {
+	if _, there := o.values["upstreamendpoint"]; there {
 		return
 	}
-	needy := append(o.keysOn(needUpstream), o.keysThere(needDial)...)
+	needy := append(o.on(needUpstream, false), o.on(needDial, true)...)
 	if s.upstream.appendPath {
 		needy = append(needy, "upstreamPath")
 	}
@@ -448,7 +422,7 @@ func (o *options) contradictions(s *settings) {
 	if s.inline {
 		return
 	}
-	for _, key := range o.keysThere(needRelay) {
+	for _, key := range o.on(needRelay, true) {
 		o.add(key, "set", "needs upstreamEndpoint, or an option that has wsfw relay to the router's service, such as validate: frames")
 	}
 }
