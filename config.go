@@ -243,8 +243,9 @@ func (o *options) upstream() *upstream {
 // endpoint parses a ws:// or wss:// URL. Its messages do not show the value, for an endpoint may hold a secret.
 func (o *options) endpoint(key string, written any) *endpoint {
 	value := strings.TrimSpace(o.single(key, written))
+	key = o.prefix + key
 	if value == "" {
-		o.addIf(written == nil || kindOf(written) == "text", o.prefix+key, "empty", "write ws://host:port/path, or leave it out")
+		o.addIf(written == nil || kindOf(written) == "text", key, "empty", "write ws://host:port/path, or leave it out")
 		return &endpoint{}
 	}
 	u, err := url.Parse(value)
@@ -253,10 +254,10 @@ func (o *options) endpoint(key string, written any) *endpoint {
 	}
 	secure, known := endpointSchemes[strings.ToLower(u.Scheme)]
 	if !known {
-		o.add(o.prefix+key, "no URL with ws:// or wss://", "write ws://host:port/path or wss://host/path")
+		o.add(key, "no URL with ws:// or wss://", "write ws://host:port/path or wss://host/path")
 		return &endpoint{}
 	}
-	o.checkEndpoint(o.prefix+key, u)
+	o.checkEndpoint(key, u)
 	return newEndpoint(u, secure)
 }
 
@@ -299,12 +300,7 @@ func (o *options) rule(seen map[string]string) upstreamRule {
 
 // checkRule reports what is wrong with what a rule looks at, and has a cookie looked for by one comparison.
 func (o *options) checkRule(key string, r *upstreamRule) {
-	named := 0
-	for _, name := range []string{r.header, r.query, r.cookie} {
-		if name != "" {
-			named++
-		}
-	}
+	named := len(o.on([]string{"header", "query", "cookie"}, true))
 	inHeader := r.header != "" && (r.value != strings.TrimSpace(r.value) || strings.ContainsFunc(r.value, isControl))
 	inCookie := r.cookie != "" && !cookieValue.MatchString(r.value)
 	o.addIf(named != 1, key, "a rule of "+strconv.Itoa(named)+" sources", "must name exactly one of header, query, cookie")
@@ -361,30 +357,24 @@ var tlsVersions = map[string]uint16{
 
 // tls are the options of that name. secure tells whether there is a wss:// endpoint.
 func (o *options) tls(secure bool) *tlsSource {
-	source := &tlsSource{minimum: tls.VersionTLS12}
 	section := o.section("tls")
-	if section != nil {
-		o.addIf(!secure, "tls", "set", "needs a wss:// endpoint")
-		section.tlsFiles(source)
-		section.finish()
+	name := section.text("serverName", "")
+	source := &tlsSource{
+		caFile:     section.text("caFile", ""),
+		certFile:   section.text("certFile", ""),
+		keyFile:    section.text("keyFile", ""),
+		serverName: name,
+		minimum:    tlsVersions[section.oneOf("minVersion", "1.2", "1.3", "VersionTLS12", "VersionTLS13")],
+		insecure:   section.flag("insecureSkipVerify"),
 	}
-	source.versions = fileVersions(source)
-	source.current = loadFiles(source, o.mistakes)
-	return source
-}
-
-// tlsFiles reads the options in the section tls into source.
-func (o *options) tlsFiles(source *tlsSource) {
-	source.caFile = o.text("caFile", "")
-	source.certFile = o.text("certFile", "")
-	source.keyFile = o.text("keyFile", "")
-	source.insecure = o.flag("insecureSkipVerify")
-	source.minimum = tlsVersions[o.oneOf("minVersion", "1.2", "1.3", "VersionTLS12", "VersionTLS13")]
-	name := o.text("serverName", "")
-	source.serverName = name
+	section.finish()
+	o.addIf(!secure && section.written != nil, "tls", "set", "needs a wss:// endpoint")
 	o.addIf(strings.ContainsAny(name, "/ ") || strings.Contains(name, ":") && net.ParseIP(name) == nil,
 		"tls.serverName", quoted(name), "must be a host name or an IP address, with neither scheme nor port")
 	o.addIf(source.insecure && source.caFile != "", "tls.caFile", "never used with tls.insecureSkipVerify: true", "leave one of the two out")
+	source.versions = fileVersions(source)
+	source.current = loadFiles(source, o.mistakes)
+	return source
 }
 
 var (

@@ -124,7 +124,7 @@ var zero = regexp.MustCompile(`^(0+(\.0*)?[a-zA-Zµ]*)+$`)
 func (o *options) on(keys []string, orOff bool) []string {
 	var on []string
 	for _, key := range keys {
-		if o.isOn(key) || orOff && scalar(o.values[strings.ToLower(key)]) != "" {
+		if o.isOn(key) || orOff && strings.TrimSpace(scalar(o.values[strings.ToLower(key)])) != "" {
 			on = append(on, key)
 		}
 	}
@@ -314,13 +314,9 @@ func indexed(key string, i int) string {
 	return key + "[" + strconv.Itoa(i) + "]"
 }
 
-// section is a section of its own under a key; nil where there is none.
+// section is a section of its own under a key, empty where there is none.
 func (o *options) section(key string) *options {
-	values := o.pairs(key)
-	if values == nil {
-		return nil
-	}
-	return newOptions(o.mistakes, o.prefix+key+".", values)
+	return newOptions(o.mistakes, o.prefix+key+".", o.pairs(key))
 }
 
 // sections are the sections of a list under a key.
