@@ -2,7 +2,9 @@ package wsfw
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -166,7 +168,7 @@ type eventRate struct {
 // eventRates are those of all middlewares, by name and reason. They outlive reloads.
 var (
 	eventRatesMu sync.Mutex
-	eventRates   = map[string]*eventRate{}
+	eventRates   = map[string]eventRate{}
 )
 
 // logEvent logs a line of a middleware, unless there have been as many of its reason as there may be. The next one tells
@@ -189,22 +191,19 @@ func admitEvent(line *eventLine, now time.Time) bool {
 	defer eventRatesMu.Unlock()
 	key := line.Name + "\n" + line.Reason
 	rate := eventRates[key]
-	if rate == nil {
-		rate = &eventRate{}
-		eventRates[key] = rate
-	}
 	if now.Sub(rate.began) >= time.Second {
 		rate.began = now
 		rate.lines = 0
 	}
 	rate.lines++
-	if rate.lines > maxEventsPerSecond {
-		rate.omitted++
-		return false
-	}
 	line.Omitted = rate.omitted
-	rate.omitted = 0
-	return true
+	rate.omitted++
+	admitted := rate.lines <= maxEventsPerSecond
+	if admitted {
+		rate.omitted = 0
+	}
+	eventRates[key] = rate
+	return admitted
 }
 
 // timestampForm is RFC 3339 with milliseconds.
@@ -259,12 +258,12 @@ const atomicWrite = 4 << 10
 // lineQueue has the lines that wait to be written. mu guards all but out, and is not held while lines are written.
 type lineQueue struct {
 	mu      sync.Mutex
-	text    []byte      // JSON objects, each with a line break, the oldest first; those that are being written are still there
-	lines   int         // of these
-	dropped int64       // lines that no line has told of
-	writing bool        // a goroutine is at work
-	stuck   bool        // a flush has waited in vain, and nothing has been written since
-	flushes []chan bool // each gets a value when nothing waits any more
+	text    []byte               // JSON objects, each with a line break, the oldest first; those that are being written are still there
+	lines   int                  // of these
+	dropped int64                // lines that no line has told of
+	writing bool                 // a goroutine is at work
+	stuck   bool                 // a flush has waited in vain, and nothing has been written since
+	flushes []context.CancelFunc // called when nothing waits any more
 
 	out io.Writer // of the goroutine; nil until there is a line
 }
@@ -315,7 +314,10 @@ func writeQueued(q *lineQueue) bool {
 		if q.lines == 0 {
 			q.text = nil
 			q.writing = wrote
-			releaseFlushes(q)
+			for _, flushed := range q.flushes {
+				flushed()
+			}
+			q.flushes = nil
 			q.mu.Unlock()
 			return wrote
 		}
@@ -361,15 +363,6 @@ func withDropped(text []byte, dropped int64) []byte {
 	return append(first, text[end+1:]...)
 }
 
-// releaseFlushes tells those who wait that nothing is queued any more. Needs q.mu.
-func releaseFlushes(q *lineQueue) {
-	for i := 0; i < len(q.flushes); i++ { // the interpreter takes a range over channels for one over numbers
-		flushed := q.flushes[i]
-		flushed <- true
-	}
-	q.flushes = nil
-}
-
 // flushTimeout is how long the end of a drained session waits for its line to be written.
 const flushTimeout = time.Second
 
@@ -381,16 +374,11 @@ func flushLines(q *lineQueue, limit time.Duration) {
 		q.mu.Unlock()
 		return
 	}
-	flushed := make(chan bool, 2) // for both who may send
+	ctx, flushed := context.WithTimeout(context.Background(), limit)
 	q.flushes = append(q.flushes, flushed)
 	q.mu.Unlock()
-	late := time.AfterFunc(limit, func() {
-		defer swallow()
-		flushed <- false
-	})
-	written := <-flushed
-	late.Stop()
-	if !written {
+	<-ctx.Done()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		q.mu.Lock()
 		q.stuck = true
 		q.mu.Unlock()
@@ -402,51 +390,42 @@ func flushLines(q *lineQueue, limit time.Duration) {
 // and whose position a descriptor of our own would not share, it is standard output itself.
 func openOutput() io.Writer {
 	info, err := os.Stdout.Stat()
-	if err != nil {
-		return os.Stdout
+	if err == nil && info.Mode()&os.ModeSocket != 0 {
+		return openSocket()
 	}
-	var own *os.File
-	if info.Mode()&os.ModeSocket != 0 {
-		own = openSocket()
-	} else if info.Mode()&os.ModeNamedPipe != 0 {
-		own = openPipe()
+	if err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		return openPipe()
 	}
-	if own == nil {
-		return os.Stdout
-	}
-	return own
+	return os.Stdout
 }
 
-// openPipe is a descriptor of our own for standard output where that is a pipe, or nil.
-func openPipe() *os.File {
+// openPipe is such a descriptor where standard output is a pipe.
+func openPipe() io.Writer {
 	number := fmt.Sprint(stdoutDescriptor())
 	for _, directory := range []string{"/proc/self/fd/", "/dev/fd/"} {
-		pump, err := os.OpenFile(directory+number, os.O_WRONLY, 0)
+		pipe, err := os.OpenFile(directory+number, os.O_WRONLY, 0)
 		if err == nil {
-			return pump
+			return pipe
 		}
 	}
-	return nil
+	return os.Stdout
 }
 
-// openSocket is the same where that is a socket, as under systemd: it cannot be opened by its name. net makes it one that
-// does not block, and so standard output itself, by which Traefik would lose lines of its own: Fd makes both block again.
-func openSocket() *os.File {
+// openSocket is one where that is a socket, as under systemd: it cannot be opened by its name. net makes it one that does
+// not block, and so standard output itself, by which Traefik would lose lines of its own: Fd makes both block again.
+func openSocket() io.Writer {
 	conn, err := net.FileConn(os.Stdout)
 	if err != nil {
-		return nil
+		return os.Stdout
 	}
 	defer conn.Close()
-	socket, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil
+	if socket, ok := conn.(*net.UnixConn); ok {
+		if file, err := socket.File(); err == nil {
+			_ = file.Fd()
+			return file
+		}
 	}
-	file, err := socket.File()
-	if err != nil {
-		return nil
-	}
-	_ = file.Fd()
-	return file
+	return os.Stdout
 }
 
 // stdoutDescriptor is the number of standard output's descriptor. File.Fd would make its writes block threads.
