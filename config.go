@@ -100,16 +100,12 @@ const pathPatterns = "*{}()[]|^$\\"
 // it anyway.
 func (o *options) path() []string {
 	value := o.text("path", "")
+	pattern := strings.ContainsAny(value, pathPatterns) || strings.Contains(value, "/:") || strings.Contains(value, ".+")
+	rooted := strings.HasPrefix(value, "/") && !strings.ContainsAny(value, "?#")
+	o.must(!pattern, "path", value, "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
+	o.must(pattern || rooted, "path", value, "must start with / and have neither query nor fragment, such as /socket")
 	trimmed := strings.Trim(value, "/")
-	if trimmed == "" && (value == "" || value[0] == '/') {
-		return nil
-	}
-	if strings.ContainsAny(value, pathPatterns) || strings.Contains(value, "/:") || strings.Contains(value, ".+") {
-		o.must(false, "path", value, "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
-		return nil
-	}
-	if value[0] != '/' || strings.ContainsAny(value, "?#") {
-		o.must(false, "path", value, "must start with / and have neither query nor fragment, such as /socket")
+	if pattern || !rooted || trimmed == "" {
 		return nil
 	}
 	segments := strings.Split(trimmed, "/")

@@ -158,13 +158,11 @@ func tooMany(l *limits, name, key string) *refusal {
 // uncountConn undoes countConn.
 func uncountConn(name, clientKey string) {
 	connCountsMu.Lock()
-	connCounts[name]--
-	connCounts[clientKey]--
-	if connCounts[clientKey] == 0 {
-		delete(connCounts, clientKey)
-	}
-	if connCounts[name] == 0 {
-		delete(connCounts, name)
+	for _, key := range []string{name, clientKey} {
+		connCounts[key]--
+		if connCounts[key] == 0 {
+			delete(connCounts, key)
+		}
 	}
 	connCountsMu.Unlock()
 }
