@@ -69,7 +69,7 @@ type eventLine struct {
 func logOpening(u *upgrade) {
 	logLine(&sessionLine{
 		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session opened", Name: u.middleware.name,
-		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: printable(u.path), Subprotocol: u.subprotocol,
+		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: shortened(u.path, maxText), Subprotocol: u.subprotocol,
 	})
 }
 
@@ -77,7 +77,7 @@ func logOpening(u *upgrade) {
 func logSession(u *upgrade) {
 	s, path := u.session, u.path
 	if len(path) > maxText {
-		path = printable(path)
+		path = shortened(path, maxText)
 	}
 	line := &sessionLine{
 		Time: time.Now().UTC().Format(timestampForm), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
@@ -180,8 +180,8 @@ func logEvent(line *eventLine) {
 	}
 	line.Time = timestamp(now)
 	line.Plugin = "wsfw"
-	line.Path = printable(line.Path)
-	line.Error = printable(line.Error)
+	line.Path = shortened(line.Path, maxText)
+	line.Error = shortened(line.Error, maxText)
 	logLine(line)
 }
 
@@ -217,12 +217,12 @@ func timestamp(at time.Time) string {
 // maxText is how much of a text from outside a line shows, in bytes.
 const maxText = 1 << 10
 
-// printable is a text from outside as a line shows it: not long.
-func printable(text string) string {
-	if len(text) <= maxText {
+// shortened is a text of which there are at most so many bytes.
+func shortened(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…"
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // logLine queues entry as one line of JSON.
@@ -401,9 +401,12 @@ func openOutput() io.Writer {
 
 // openPipe is such a descriptor where standard output is a pipe.
 func openPipe() io.Writer {
-	number := fmt.Sprint(stdoutDescriptor())
+	number := uintptr(1)
+	if raw, err := os.Stdout.SyscallConn(); err == nil { // for File.Fd would make its writes block threads
+		_ = raw.Control(func(fd uintptr) { number = fd })
+	}
 	for _, directory := range []string{"/proc/self/fd/", "/dev/fd/"} {
-		pipe, err := os.OpenFile(directory+number, os.O_WRONLY, 0)
+		pipe, err := os.OpenFile(directory+fmt.Sprint(number), os.O_WRONLY, 0)
 		if err == nil {
 			return pipe
 		}
@@ -426,13 +429,4 @@ func openSocket() io.Writer {
 		}
 	}
 	return os.Stdout
-}
-
-// stdoutDescriptor is the number of standard output's descriptor. File.Fd would make its writes block threads.
-func stdoutDescriptor() uintptr {
-	number := uintptr(1)
-	if raw, err := os.Stdout.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { number = fd })
-	}
-	return number
 }

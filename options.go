@@ -43,10 +43,7 @@ func (m *mistakes) err(name string) error {
 
 // quoted is a value as messages show it: at most 80 bytes, on one line.
 func quoted(value string) string {
-	if len(value) > 80 {
-		value = strings.ToValidUTF8(value[:80], "") + "…"
-	}
-	return strconv.Quote(value)
+	return strconv.Quote(shortened(value, 80))
 }
 
 // options reads one section of a configuration. Whatever type Traefik's decoder has left a value in, it is judged here,

@@ -240,9 +240,8 @@ func parseChunk(p *parser, chunk []byte) int {
 		at = size
 	}
 	if p.inText {
-		legal := checkText(p, chunk[:at], p.left == at)
-		if !legal {
-			p.fault = errText
+		checkText(p, chunk[:at], p.left == at)
+		if p.fault != nil {
 			return 0
 		}
 	}
@@ -296,16 +295,19 @@ func parseChunk(p *parser, chunk []byte) int {
 // enterText has the parser check the text frame of class whose payload is chunk[body:end], as far as that is there. It is
 // false where the text is no UTF-8.
 func enterText(p *parser, class byte, chunk []byte, body, end int) bool {
-	beginText(p, class, chunk[body-(p.header-2):body])
+	v := p.text
+	v.last = class == classWhole || class == classEnd
+	v.at = 0
+	if p.masked {
+		v.key = bytes.Repeat(chunk[body-maskSize:body], 2)
+	}
+	p.inText = true
 	ends := end <= len(chunk)
 	if !ends {
 		end = len(chunk)
 	}
-	if checkText(p, chunk[body:end], ends) {
-		return true
-	}
-	p.fault = errText
-	return false
+	checkText(p, chunk[body:end], ends)
+	return p.fault == nil
 }
 
 // passControl reports whether a complete control frame may go on now. It may not where parsing ends before it: for a close

@@ -27,20 +27,9 @@ func isText(payload, key []byte) bool {
 	return utf8.Valid(plain[:size])
 }
 
-// beginText takes the parser into a text frame of class that is checked. key is its masking key, empty where it has none.
-func beginText(p *parser, class byte, key []byte) {
-	v := p.text
-	v.last = class == classWhole || class == classEnd
-	v.at = 0
-	if p.masked {
-		v.key = bytes.Repeat(key, 2)
-	}
-	p.inText = true
-}
-
-// checkText checks more of the current text frame's payload, masked as it came; ends tells whether the frame ends there. It
-// is false where the text is no UTF-8.
-func checkText(p *parser, part []byte, ends bool) bool {
+// checkText checks more of the current text frame's payload, masked as it came; ends tells whether the frame ends there. Text
+// that is no UTF-8 is a fault.
+func checkText(p *parser, part []byte, ends bool) {
 	v := p.text
 	if size := len(part); len(v.key) > 0 && size > 0 {
 		plain := bytes.Repeat(v.key[v.at:v.at+maskSize], (size+maskSize-1)/maskSize)
@@ -48,16 +37,17 @@ func checkText(p *parser, part []byte, ends bool) bool {
 		v.at = (v.at + size) % maskSize
 		part = plain[:size]
 	}
-	if len(v.carry) > 0 || !utf8.Valid(part) {
-		if !goOn(v, part) {
-			return false
-		}
+	legal := len(v.carry) == 0 && utf8.Valid(part)
+	if !legal {
+		legal = goOn(v, part)
 	}
-	if !ends {
-		return true
+	if ends {
+		p.inText = false
+		legal = legal && (!v.last || len(v.carry) == 0)
 	}
-	p.inText = false
-	return !v.last || len(v.carry) == 0
+	if !legal {
+		p.fault = errText
+	}
 }
 
 // goOn goes on with text that begins or ends inside a code point. It is false where that is no UTF-8.
