@@ -68,7 +68,15 @@ func parse(c *Config, name string) (*settings, error) {
 	}
 	s.selective = s.passOthers || len(s.path) > 0
 	s.bound(o.limits())
-	s.validate(o.oneOf("validate", "frames", "utf8", "off"))
+	validate := o.oneOf("validate", "frames", "utf8", "off")
+	rules := map[string][]*frameRules{
+		"frames": {plain, compressed},
+		"utf8":   {plainText, compressedText},
+		"off":    {lax, lax},
+	}[validate]
+	s.rules = rules[0]
+	s.deflated = rules[1]
+	s.checkText = validate == "utf8"
 	sessionLog := o.oneOf("sessionLog", "end", "both", "off")
 	s.logOpening = sessionLog == "both"
 	s.logEnd = sessionLog != "off"
@@ -78,18 +86,6 @@ func parse(c *Config, name string) (*settings, error) {
 	o.contradictions(s)
 	o.finish()
 	return s, m.err(name)
-}
-
-// validate has frames validated as the option says.
-func (s *settings) validate(how string) {
-	switch how {
-	case "frames":
-		s.rules, s.deflated = plain, compressed
-	case "utf8":
-		s.rules, s.deflated, s.checkText = plainText, compressedText, true
-	default:
-		s.rules, s.deflated = lax, lax
-	}
 }
 
 // pathPatterns are the characters by which other routers mark patterns. Here a path is compared as it is written, so a
@@ -141,7 +137,7 @@ func (o *options) origins() []originRule {
 func (o *options) protocols() []string {
 	names := o.list("protocols", "name the subprotocols that are allowed, or leave it out")
 	for _, name := range names {
-		if !isToken(name) {
+		if !token.MatchString(name) {
 			o.addItem("protocols", name, "must be subprotocol names such as mqtt or graphql-transport-ws")
 		}
 	}
@@ -199,7 +195,7 @@ func (o *options) clientHeader() string {
 	const key = "clientHeader"
 	name := o.text(key, "")
 	canonical := textproto.CanonicalMIMEHeaderKey(name)
-	o.must(isToken(name), key, name, "must be a header name")
+	o.must(token.MatchString(name), key, name, "must be a header name")
 	o.must(!neverThere[canonical] && canonical != "Host", key, name, "must be a header that tells one client from another")
 	o.addIf(name != "" && !o.isOn("maxConnectionsPerClient"), key, "set", "needs maxConnectionsPerClient: without it clients are not told apart")
 	return canonical
@@ -300,8 +296,8 @@ func (o *options) checkRule(key string, r *upstreamRule) {
 	inHeader := r.header != "" && (r.value != strings.TrimSpace(r.value) || strings.ContainsFunc(r.value, isControl))
 	inCookie := r.cookie != "" && !cookieValue.MatchString(r.value)
 	o.addIf(named != 1, key, "a rule of "+strconv.Itoa(named)+" sources", "must name exactly one of header, query, cookie")
-	o.addIf(r.header != "" && (!isToken(r.header) || neverThere[r.header]), o.prefix+"header", quoted(r.header), "must be a header that requests have")
-	o.addIf(r.cookie != "" && !isToken(r.cookie), o.prefix+"cookie", quoted(r.cookie), "must be a cookie name")
+	o.addIf(r.header != "" && (!token.MatchString(r.header) || neverThere[r.header]), o.prefix+"header", quoted(r.header), "must be a header that requests have")
+	o.addIf(r.cookie != "" && !token.MatchString(r.cookie), o.prefix+"cookie", quoted(r.cookie), "must be a cookie name")
 	o.addIf(r.value == "", o.prefix+"value", "empty", "name the value that picks the upstreamEndpoint")
 	o.addIf(inHeader || inCookie, o.prefix+"value", "one that no request can have", "write it without spaces around it, quotes, semicolons, backslashes and control characters")
 	r.prepare()
@@ -329,7 +325,7 @@ func (o *options) headers() http.Header {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		value := o.single(key+"."+canonical, values[name])
 		reason, own := ownHeaders[canonical]
-		if !isToken(name) {
+		if !token.MatchString(name) {
 			o.addItem(key, name, "must be a header name")
 		} else if own {
 			o.addItem(key, canonical, "cannot be set here: it "+reason)
@@ -374,10 +370,9 @@ func (o *options) tls(secure bool) *tlsSource {
 }
 
 var (
-	// needFrames are the options that only who looks at frames can keep: those that have wsfw relay.
+	// needFrames are the options that only who looks at frames can keep: those that have wsfw relay. A tunnel does not, and
+	// has no close frames of its own either, which needCloses are about.
 	needFrames = []string{"pingInterval", "pongTimeout", "maxInactivity", "maxLifetime", "maxFrameSize", "maxMessageSize", "messageRate", "validate"}
-
-	// needCloses are the options about close frames of ours.
 	needCloses = []string{"restartCode", "upstreamLostCode"}
 
 	// needUpstream are the options that only a forward can keep, and needDial those of them that may also be off.
@@ -420,8 +415,3 @@ func isControl(r rune) bool {
 
 // token is a token of RFC 9110 section 5.6.2.
 var token = regexp.MustCompile("^[!#$%&'*+\\-.^_`|~0-9A-Za-z]+$")
-
-// isToken reports whether s is one.
-func isToken(s string) bool {
-	return token.MatchString(s)
-}

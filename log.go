@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 	"unicode"
-	"unicode/utf8"
 )
 
 // Lines go to standard output, one JSON object each: raw, for what goes through fmt or log reaches Traefik's log only at
@@ -242,8 +241,7 @@ var controlCharacter = regexp.MustCompile(`[\x7f-\x{9f}]`)
 
 // escaped is a control character as JSON escapes others.
 func escaped(character []byte) []byte {
-	r, _ := utf8.DecodeRune(character)
-	return []byte(fmt.Sprintf(`\u%04x`, r))
+	return fmt.Appendf(nil, `\u%04x`, bytes.Runes(character)[0])
 }
 
 // The queue's bounds.

@@ -420,13 +420,10 @@ func longLength(p *parser, chunk []byte, at int, class byte) (end, length int) {
 		p.fault = errControl
 		return 0, 0
 	}
-	least := uint64(1 << 16)
-	var declared uint64
-	if end == at+4 {
-		declared = uint64(binary.BigEndian.Uint16(chunk[at+2:]))
-		least = 126
-	} else {
+	declared, least := uint64(binary.BigEndian.Uint16(chunk[at+2:])), uint64(126)
+	if end == at+10 {
 		declared = binary.BigEndian.Uint64(chunk[at+2:])
+		least = 1 << 16
 	}
 	// "The minimal number of bytes MUST be used to encode the length", and "the most significant bit MUST be 0" (RFC 6455
 	// section 5.2).
