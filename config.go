@@ -232,6 +232,9 @@ func (o *options) upstream() *upstream {
 	return to
 }
 
+// endpointSchemes are the schemes of endpoints, and whether they stand for TLS.
+var endpointSchemes = map[string]bool{"ws": false, "http": false, "wss": true, "https": true}
+
 // endpoint parses a ws:// or wss:// URL. Its messages do not show the value, for an endpoint may hold a secret.
 func (o *options) endpoint(key string, written any) *endpoint {
 	value := strings.TrimSpace(o.single(key, written))
@@ -249,15 +252,6 @@ func (o *options) endpoint(key string, written any) *endpoint {
 		o.add(key, "no URL with ws:// or wss://", "write ws://host:port/path or wss://host/path")
 		return &endpoint{}
 	}
-	o.checkEndpoint(key, u)
-	return newEndpoint(u, secure)
-}
-
-// endpointSchemes are the schemes of endpoints, and whether they stand for TLS.
-var endpointSchemes = map[string]bool{"ws": false, "http": false, "wss": true, "https": true}
-
-// checkEndpoint reports what an endpoint must not have, or has to.
-func (o *options) checkEndpoint(key string, u *url.URL) {
 	port, err := strconv.Atoi(u.Port())
 	host, _, _ := strings.Cut(u.Hostname(), "%")
 	o.addIf(u.User != nil, key, "a URL with a user", "set an Authorization header in headers instead")
@@ -266,19 +260,27 @@ func (o *options) checkEndpoint(key string, u *url.URL) {
 	o.addIf(u.Port() != "" && (err != nil || port < 1 || port > 65535), key, "a URL with a port that is not between 1 and 65535", "write ws://host:port/path")
 	o.addIf(strings.Contains(host, ":") && net.ParseIP(host) == nil, key, "a URL with two ports", "write ws://host:port/path, and an IPv6 address in brackets")
 	o.addIf(host == "", key, "a URL without a host", "write ws://host:port/path")
+	return newEndpoint(u, secure)
 }
 
 // rule parses one of upstreamRules. seen has, by what they look at, those before it.
 func (o *options) rule(seen map[string]string) upstreamRule {
 	defer o.finish()
 	key := strings.TrimSuffix(o.prefix, ".")
+	written, _ := o.lookup("value")
 	r := upstreamRule{
 		header: textproto.CanonicalMIMEHeaderKey(o.text("header", "")), query: o.text("query", ""), cookie: o.text("cookie", ""),
-		endpoint: &endpoint{},
+		value: o.single("value", written), endpoint: &endpoint{},
 	}
-	value, _ := o.lookup("value")
-	r.value = o.single("value", value)
-	o.checkRule(key, &r)
+	r.prepare()
+	named := len(o.on([]string{"header", "query", "cookie"}, true))
+	inHeader := r.header != "" && (r.value != strings.TrimSpace(r.value) || strings.ContainsFunc(r.value, isControl))
+	inCookie := r.cookie != "" && !cookieValue.MatchString(r.value)
+	o.addIf(named != 1, key, "a rule of "+strconv.Itoa(named)+" sources", "must name exactly one of header, query, cookie")
+	o.must(token.MatchString(r.header) && !neverThere[r.header], "header", r.header, "must be a header that requests have")
+	o.must(token.MatchString(r.cookie), "cookie", r.cookie, "must be a cookie name")
+	o.addIf(r.value == "", o.prefix+"value", "empty", "name the value that picks the upstreamEndpoint")
+	o.addIf(inHeader || inCookie, o.prefix+"value", "one that no request can have", "write it without spaces around it, quotes, semicolons, backslashes and control characters")
 	source := strings.Join([]string{r.header, r.query, r.cookie, r.value}, "\n")
 	o.addIf(seen[source] != "", key, "a repetition of "+seen[source], "leave one out: only the first would be used")
 	seen[source] = key
@@ -288,19 +290,6 @@ func (o *options) rule(seen map[string]string) upstreamRule {
 		r.endpoint = o.endpoint("upstreamEndpoint", written)
 	}
 	return r
-}
-
-// checkRule reports what is wrong with what a rule looks at, and has a cookie looked for by one comparison.
-func (o *options) checkRule(key string, r *upstreamRule) {
-	named := len(o.on([]string{"header", "query", "cookie"}, true))
-	inHeader := r.header != "" && (r.value != strings.TrimSpace(r.value) || strings.ContainsFunc(r.value, isControl))
-	inCookie := r.cookie != "" && !cookieValue.MatchString(r.value)
-	o.addIf(named != 1, key, "a rule of "+strconv.Itoa(named)+" sources", "must name exactly one of header, query, cookie")
-	o.addIf(r.header != "" && (!token.MatchString(r.header) || neverThere[r.header]), o.prefix+"header", quoted(r.header), "must be a header that requests have")
-	o.addIf(r.cookie != "" && !token.MatchString(r.cookie), o.prefix+"cookie", quoted(r.cookie), "must be a cookie name")
-	o.addIf(r.value == "", o.prefix+"value", "empty", "name the value that picks the upstreamEndpoint")
-	o.addIf(inHeader || inCookie, o.prefix+"value", "one that no request can have", "write it without spaces around it, quotes, semicolons, backslashes and control characters")
-	r.prepare()
 }
 
 // ownHeaders are the upstream request's headers that cannot be set, and why.

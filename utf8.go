@@ -52,38 +52,25 @@ func checkText(p *parser, part []byte, ends bool) {
 
 // goOn goes on with text that begins or ends inside a code point. It is false where that is no UTF-8.
 func goOn(v *utf8Validator, text []byte) bool {
-	if len(v.carry) > 0 {
-		carried, n := len(v.carry), utf8.UTFMax-len(v.carry)
-		if n > len(text) {
-			n = len(text)
-		}
-		v.carry = append(v.carry, text[:n]...)
-		if !utf8.FullRune(v.carry) {
+	for len(v.carry) > 0 && !utf8.FullRune(v.carry) {
+		if len(text) == 0 {
 			return true
 		}
-		r, size := utf8.DecodeRune(v.carry)
-		if r == utf8.RuneError && size == 1 {
-			return false
-		}
-		text = text[size-carried:]
-		v.carry = v.carry[:0]
+		v.carry = append(v.carry, text[0])
+		text = text[1:]
 	}
+	legal := utf8.Valid(v.carry)
 	whole := wholeRunes(text)
-	v.carry = append(v.carry, text[whole:]...)
-	return utf8.Valid(text[:whole])
+	v.carry = append(v.carry[:0], text[whole:]...)
+	return legal && utf8.Valid(text[:whole])
 }
 
 // wholeRunes is how long text is without a code point at its end that has not ended yet.
 func wholeRunes(text []byte) int {
-	for back := 1; back < utf8.UTFMax && back <= len(text); back++ {
-		start := len(text) - back
-		if !utf8.RuneStart(text[start]) {
-			continue
+	for at := len(text) - 1; at >= 0 && at > len(text)-utf8.UTFMax; at-- {
+		if utf8.RuneStart(text[at]) && !utf8.FullRune(text[at:]) {
+			return at
 		}
-		if utf8.FullRune(text[start:]) {
-			break
-		}
-		return start
 	}
 	return len(text)
 }
