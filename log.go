@@ -355,10 +355,7 @@ func withDropped(text []byte, dropped int64) []byte {
 	if dropped == 0 {
 		return text
 	}
-	end := bytes.IndexByte(text, '\n') - 1
-	first := append([]byte(nil), text[:end]...)
-	first = append(first, fmt.Sprintf(`,"linesDropped":%d}`, dropped)...)
-	return append(first, text[end+1:]...)
+	return bytes.Replace(text, []byte("}\n"), fmt.Appendf(nil, ",\"linesDropped\":%d}\n", dropped), 1)
 }
 
 // flushTimeout is how long the end of a drained session waits for its line to be written.

@@ -56,7 +56,7 @@ type options struct {
 	known   []string
 }
 
-// newOptions reads a section.
+// newOptions reads a section. In a file an empty list or map reaches Traefik's decoder as an empty text: so that is nothing.
 func newOptions(m *mistakes, prefix string, written map[string]any) *options {
 	o := &options{mistakes: m, prefix: prefix, written: written, values: map[string]any{}}
 	for _, name := range sortedKeys(written) {
@@ -64,6 +64,9 @@ func newOptions(m *mistakes, prefix string, written map[string]any) *options {
 		_, twice := o.values[lower]
 		m.addIf(twice, prefix+name, "given twice, in two spellings", "leave one out")
 		o.values[lower] = written[name]
+		if written[name] == "" {
+			o.values[lower] = nil
+		}
 	}
 	return o
 }
@@ -88,16 +91,6 @@ func (o *options) lookup(key string) (value any, ok bool) {
 	o.known = append(o.known, key)
 	value, ok = o.values[strings.ToLower(key)]
 	return value, ok
-}
-
-// filled is the value of a key, nil where nothing is written: in a file an empty list or map reaches Traefik's decoder as
-// an empty text.
-func (o *options) filled(key string) any {
-	value, _ := o.lookup(key)
-	if value == "" {
-		return nil
-	}
-	return value
 }
 
 // isOn reports whether a key is there with a value that switches something on: not empty, 0 or false.
@@ -318,7 +311,7 @@ func (o *options) section(key string) *options {
 
 // sections are the sections of a list under a key.
 func (o *options) sections(key string) []*options {
-	value := o.filled(key)
+	value, _ := o.lookup(key)
 	if value == nil {
 		return nil
 	}
@@ -339,7 +332,7 @@ func (o *options) sections(key string) []*options {
 
 // pairs are the names and values of a map under a key; nil where there is none.
 func (o *options) pairs(key string) map[string]any {
-	value := o.filled(key)
+	value, _ := o.lookup(key)
 	if value == nil {
 		return nil
 	}
