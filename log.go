@@ -159,9 +159,8 @@ const maxEventsPerSecond = 10
 
 // eventRate counts the events of one middleware and reason.
 type eventRate struct {
-	began   time.Time // of the current second
-	lines   int       // in it
-	omitted int64     // since the last line
+	began time.Time // of the current second
+	lines int64     // in it, those that are left out included
 }
 
 // eventRates are those of all middlewares, by name and reason. They outlive reloads.
@@ -184,25 +183,23 @@ func logEvent(line *eventLine) {
 	logLine(line)
 }
 
-// admitEvent reports whether there may be one more line of this reason.
+// admitEvent reports whether there may be one more line of this reason, and has the first one of a second tell how many were
+// left out in the last.
 func admitEvent(line *eventLine, now time.Time) bool {
 	eventRatesMu.Lock()
 	defer eventRatesMu.Unlock()
 	key := line.Name + "\n" + line.Reason
 	rate := eventRates[key]
 	if now.Sub(rate.began) >= time.Second {
+		if rate.lines > maxEventsPerSecond {
+			line.Omitted = rate.lines - maxEventsPerSecond
+		}
 		rate.began = now
 		rate.lines = 0
 	}
 	rate.lines++
-	line.Omitted = rate.omitted
-	rate.omitted++
-	admitted := rate.lines <= maxEventsPerSecond
-	if admitted {
-		rate.omitted = 0
-	}
 	eventRates[key] = rate
-	return admitted
+	return rate.lines <= maxEventsPerSecond
 }
 
 // timestampForm is RFC 3339 with milliseconds.
