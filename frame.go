@@ -171,15 +171,13 @@ func withoutKey(frame []byte) string {
 // statusOf is what a complete close frame says: closeNoStatus where it has no code (RFC 6455 section 7.1.5).
 func statusOf(frame []byte) *status {
 	payload := controlPayload(frame)
-	if len(payload) == 0 {
-		return &status{code: closeNoStatus}
+	said := &status{code: closeNoStatus}
+	if len(payload) >= 2 {
+		said.code = int(binary.BigEndian.Uint16(payload))
+		said.reason = string(payload[2:])
 	}
-	if len(payload) == 1 {
-		return &status{code: closeNoStatus, fault: errCode}
-	}
-	said := &status{code: int(binary.BigEndian.Uint16(payload)), reason: string(payload[2:])}
-	if !mayBeSent(said.code) {
-		said.fault = errCode
+	if len(payload) > 0 && !mayBeSent(said.code) {
+		said.fault = errCode // also where half a code has come
 	} else if !utf8.ValidString(said.reason) {
 		said.fault = errReason
 	}
