@@ -2,6 +2,8 @@ package wsfw
 
 import (
 	"crypto/tls"
+	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -66,28 +68,24 @@ func parse(c *Config, name string) (*settings, error) {
 	}
 	s.selective = s.passOthers || len(s.path) > 0
 	s.bound(o.limits())
-	s.validate(o.oneOf("validate", "frames", "utf8", "off"))
+	validate := o.oneOf("validate", "frames", "utf8", "off")
+	rules := map[string][]*frameRules{
+		"frames": {plain, compressed},
+		"utf8":   {plainText, compressedText},
+		"off":    {lax, lax},
+	}[validate]
+	s.rules = rules[0]
+	s.deflated = rules[1]
+	s.checkText = validate == "utf8"
 	sessionLog := o.oneOf("sessionLog", "end", "both", "off")
 	s.logOpening = sessionLog == "both"
 	s.logEnd = sessionLog != "off"
 	s.upstream = o.upstream()
 	s.forward = o.isOn("upstreamEndpoint")
-	s.inline = !s.forward && o.keysOn(needFrames) != nil
+	s.inline = !s.forward && o.on(needFrames, false) != nil
 	o.contradictions(s)
 	o.finish()
 	return s, m.err(name)
-}
-
-// validate has frames validated as the option says.
-func (s *settings) validate(how string) {
-	switch how {
-	case "frames":
-		s.rules, s.deflated = plain, compressed
-	case "utf8":
-		s.rules, s.deflated, s.checkText = plainText, compressedText, true
-	default:
-		s.rules, s.deflated = lax, lax
-	}
 }
 
 // pathPatterns are the characters by which other routers mark patterns. Here a path is compared as it is written, so a
@@ -98,23 +96,19 @@ const pathPatterns = "*{}()[]|^$\\"
 // it anyway.
 func (o *options) path() []string {
 	value := o.text("path", "")
+	pattern := strings.ContainsAny(value, pathPatterns) || strings.Contains(value, "/:") || strings.Contains(value, ".+")
+	rooted := strings.HasPrefix(value, "/") && !strings.ContainsAny(value, "?#")
+	o.must(!pattern, "path", value, "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
+	o.must(pattern || rooted, "path", value, "must start with / and have neither query nor fragment, such as /socket")
 	trimmed := strings.Trim(value, "/")
-	if trimmed == "" && (value == "" || value[0] == '/') {
-		return nil
-	}
-	if strings.ContainsAny(value, pathPatterns) || strings.Contains(value, "/:") || strings.Contains(value, ".+") {
-		o.reject("path", value, "must be no pattern but the path that all have in common, such as /socket, with such characters as escapes, such as %2A")
-		return nil
-	}
-	if value[0] != '/' || strings.ContainsAny(value, "?#") {
-		o.reject("path", value, "must start with / and have neither query nor fragment, such as /socket")
+	if pattern || !rooted || trimmed == "" {
 		return nil
 	}
 	segments := strings.Split(trimmed, "/")
 	for i, segment := range segments {
 		decoded, err := url.PathUnescape(segment)
 		if err != nil || decoded == "" || decoded == "." || decoded == ".." {
-			o.reject("path", value, "must not have empty, dot or badly escaped segments")
+			o.must(false, "path", value, "must not have empty, dot or badly escaped segments")
 			return nil
 		}
 		segments[i] = decoded
@@ -122,20 +116,9 @@ func (o *options) path() []string {
 	return segments
 }
 
-// present is the list under a key. One that is there and empty is a mistake: it may be a template's variable that was
-// not set, and must not open what it was to close.
-func (o *options) present(key, remedy string) []string {
-	items, ok := o.list(key)
-	if ok && strings.Join(items, "") == "" {
-		o.add(key, "empty", remedy)
-		return nil
-	}
-	return items
-}
-
 // origins is the list of allowed origins; none where any may connect.
 func (o *options) origins() []originRule {
-	values := o.present("allowedOrigins", "name the origins that may connect, or write any")
+	values := o.list("allowedOrigins", "name the origins that may connect, or write any")
 	var rules []originRule
 	for _, value := range values {
 		rule, remedy := parseOrigin(value)
@@ -152,9 +135,9 @@ func (o *options) origins() []originRule {
 
 // protocols is a list of subprotocol names (RFC 6455 section 4.1: tokens).
 func (o *options) protocols() []string {
-	names := o.present("protocols", "name the subprotocols that are allowed, or leave it out")
+	names := o.list("protocols", "name the subprotocols that are allowed, or leave it out")
 	for _, name := range names {
-		if !isToken(name) {
+		if !token.MatchString(name) {
 			o.addItem("protocols", name, "must be subprotocol names such as mqtt or graphql-transport-ws")
 		}
 	}
@@ -180,7 +163,7 @@ func (o *options) limits() limits {
 
 		maxFrameSize:   o.size("maxFrameSize"),
 		maxMessageSize: o.size("maxMessageSize"),
-		messageRate:    o.rate("messageRate", maxMessages),
+		messageRate:    o.rate("messageRate"),
 		messageBurst:   float64(o.count("messageBurst")),
 		maxConnections: o.count("maxConnections"),
 		maxPerClient:   o.count("maxConnectionsPerClient"),
@@ -191,27 +174,19 @@ func (o *options) limits() limits {
 	o.addIf(unpinged && target != "both", "pingTarget", "set", "needs pingInterval: without it nobody is pinged")
 	o.addIf(l.closeTimeout == 0, "closeTimeout", "off", "must be set, for a peer that never answers would never be let go, 5s is the default")
 	o.addIf(l.maxMessageSize > 0 && l.maxFrameSize > l.maxMessageSize, "maxFrameSize", "above maxMessageSize", "must not be: no frame is larger than its message")
-	o.addIf(l.messageBurst > maxMessages, "messageBurst", strconv.Itoa(int(l.messageBurst)), "must be at most "+strconv.Itoa(maxMessages))
 	o.addIf(l.messageBurst > 0 && l.messageRate == 0, "messageBurst", "set", "needs messageRate: without it messages are free")
 	if l.messageBurst == 0 {
-		l.messageBurst = l.messageRate
-	}
-	if l.messageBurst < 1 {
-		l.messageBurst = 1
+		l.messageBurst = math.Max(1, l.messageRate)
 	}
 	return l
 }
 
-// closeCode is a close code that may be sent (RFC 6455 section 7.4).
-func (o *options) closeCode(key string, fallback int) int {
+// closeCode is a close code that may be sent (RFC 6455 section 7.4); 0 where none is written.
+func (o *options) closeCode(key string, usual int) int {
 	value := o.text(key, "")
-	if value == "" {
-		return fallback
-	}
 	code, err := strconv.Atoi(value)
-	if err != nil || !mayBeSent(code) {
-		o.reject(key, value, "must be a close code that may be sent, such as "+strconv.Itoa(fallback)+" (the default), "+strconv.Itoa(closeGoingAway)+" or "+strconv.Itoa(closeInternal))
-	}
+	o.must(err == nil && mayBeSent(code), key, value,
+		fmt.Sprintf("must be a close code that may be sent, such as %d (the default), %d or %d", usual, closeGoingAway, closeInternal))
 	return code
 }
 
@@ -219,13 +194,10 @@ func (o *options) closeCode(key string, fallback int) int {
 func (o *options) clientHeader() string {
 	const key = "clientHeader"
 	name := o.text(key, "")
-	if name == "" {
-		return ""
-	}
 	canonical := textproto.CanonicalMIMEHeaderKey(name)
-	o.addIf(!isToken(name), key, quoted(name), "must be a header name")
-	o.addIf(neverThere[canonical] || canonical == "Host", key, quoted(name), "must be a header that tells one client from another")
-	o.addIf(!o.isOn("maxConnectionsPerClient"), key, "set", "needs maxConnectionsPerClient: without it clients are not told apart")
+	o.must(token.MatchString(name), key, name, "must be a header name")
+	o.must(!neverThere[canonical] && canonical != "Host", key, name, "must be a header that tells one client from another")
+	o.addIf(name != "" && !o.isOn("maxConnectionsPerClient"), key, "set", "needs maxConnectionsPerClient: without it clients are not told apart")
 	return canonical
 }
 
@@ -260,32 +232,26 @@ func (o *options) upstream() *upstream {
 	return to
 }
 
+// endpointSchemes are the schemes of endpoints, and whether they stand for TLS.
+var endpointSchemes = map[string]bool{"ws": false, "http": false, "wss": true, "https": true}
+
 // endpoint parses a ws:// or wss:// URL. Its messages do not show the value, for an endpoint may hold a secret.
 func (o *options) endpoint(key string, written any) *endpoint {
 	value := strings.TrimSpace(o.single(key, written))
+	key = o.prefix + key
 	if value == "" {
-		o.addIf(written == nil || kindOf(written) == "text", o.prefix+key, "empty", "write ws://host:port/path, or leave it out")
+		o.addIf(written == nil || kindOf(written) == "text", key, "empty", "write ws://host:port/path, or leave it out")
 		return &endpoint{}
 	}
 	u, err := url.Parse(value)
 	if err != nil {
-		o.add(o.prefix+key, "no URL", "write ws://host:port/path or wss://host/path")
-		return &endpoint{}
+		u = &url.URL{}
 	}
 	secure, known := endpointSchemes[strings.ToLower(u.Scheme)]
 	if !known {
-		o.add(o.prefix+key, "without ws:// or wss://", "write ws://host:port/path or wss://host/path")
+		o.add(key, "no URL with ws:// or wss://", "write ws://host:port/path or wss://host/path")
 		return &endpoint{}
 	}
-	o.checkEndpoint(o.prefix+key, u)
-	return newEndpoint(u, secure)
-}
-
-// endpointSchemes are the schemes of endpoints, and whether they stand for TLS.
-var endpointSchemes = map[string]bool{"ws": false, "http": false, "wss": true, "https": true}
-
-// checkEndpoint reports what an endpoint must not have, or has to.
-func (o *options) checkEndpoint(key string, u *url.URL) {
 	port, err := strconv.Atoi(u.Port())
 	host, _, _ := strings.Cut(u.Hostname(), "%")
 	o.addIf(u.User != nil, key, "a URL with a user", "set an Authorization header in headers instead")
@@ -294,47 +260,36 @@ func (o *options) checkEndpoint(key string, u *url.URL) {
 	o.addIf(u.Port() != "" && (err != nil || port < 1 || port > 65535), key, "a URL with a port that is not between 1 and 65535", "write ws://host:port/path")
 	o.addIf(strings.Contains(host, ":") && net.ParseIP(host) == nil, key, "a URL with two ports", "write ws://host:port/path, and an IPv6 address in brackets")
 	o.addIf(host == "", key, "a URL without a host", "write ws://host:port/path")
+	return newEndpoint(u, secure)
 }
 
 // rule parses one of upstreamRules. seen has, by what they look at, those before it.
 func (o *options) rule(seen map[string]string) upstreamRule {
 	defer o.finish()
 	key := strings.TrimSuffix(o.prefix, ".")
+	written, _ := o.lookup("value")
 	r := upstreamRule{
 		header: textproto.CanonicalMIMEHeaderKey(o.text("header", "")), query: o.text("query", ""), cookie: o.text("cookie", ""),
-		endpoint: &endpoint{},
+		value: o.single("value", written), endpoint: &endpoint{},
 	}
-	value, _ := o.lookup("value")
-	r.value = o.single("value", value)
-	o.checkRule(key, &r)
+	r.prepare()
+	named := len(o.on([]string{"header", "query", "cookie"}, true))
+	inHeader := r.header != "" && (r.value != strings.TrimSpace(r.value) || strings.ContainsFunc(r.value, isControl))
+	inCookie := r.cookie != "" && !cookieValue.MatchString(r.value)
+	o.addIf(named != 1, key, "a rule of "+strconv.Itoa(named)+" sources", "must name exactly one of header, query, cookie")
+	o.must(token.MatchString(r.header) && !neverThere[r.header], "header", r.header, "must be a header that requests have")
+	o.must(token.MatchString(r.cookie), "cookie", r.cookie, "must be a cookie name")
+	o.addIf(r.value == "", o.prefix+"value", "empty", "name the value that picks the upstreamEndpoint")
+	o.addIf(inHeader || inCookie, o.prefix+"value", "one that no request can have", "write it without spaces around it, quotes, semicolons, backslashes and control characters")
 	source := strings.Join([]string{r.header, r.query, r.cookie, r.value}, "\n")
 	o.addIf(seen[source] != "", key, "a repetition of "+seen[source], "leave one out: only the first would be used")
 	seen[source] = key
 	written, there := o.lookup("upstreamEndpoint")
+	o.addIf(!there, key, "without an upstreamEndpoint", "name the one that it picks")
 	if there {
 		r.endpoint = o.endpoint("upstreamEndpoint", written)
-	} else {
-		o.add(key, "without an upstreamEndpoint", "name the one that it picks")
 	}
 	return r
-}
-
-// checkRule reports what is wrong with what a rule looks at, and has a cookie looked for by one comparison.
-func (o *options) checkRule(key string, r *upstreamRule) {
-	named := 0
-	for _, name := range []string{r.header, r.query, r.cookie} {
-		if name != "" {
-			named++
-		}
-	}
-	inHeader := r.header != "" && (r.value != strings.TrimSpace(r.value) || strings.ContainsFunc(r.value, isControl))
-	inCookie := r.cookie != "" && !cookieValue.MatchString(r.value)
-	o.addIf(named != 1, key, "a rule of "+strconv.Itoa(named)+" sources", "must name exactly one of header, query, cookie")
-	o.addIf(r.header != "" && (!isToken(r.header) || neverThere[r.header]), o.prefix+"header", quoted(r.header), "must be a header that requests have")
-	o.addIf(r.cookie != "" && !isToken(r.cookie), o.prefix+"cookie", quoted(r.cookie), "must be a cookie name")
-	o.addIf(r.value == "", o.prefix+"value", "empty", "name the value that picks the upstreamEndpoint")
-	o.addIf(inHeader || inCookie, o.prefix+"value", "one that no request can have", "write it without spaces around it, quotes, semicolons, backslashes and control characters")
-	r.prepare()
 }
 
 // ownHeaders are the upstream request's headers that cannot be set, and why.
@@ -359,7 +314,7 @@ func (o *options) headers() http.Header {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		value := o.single(key+"."+canonical, values[name])
 		reason, own := ownHeaders[canonical]
-		if !isToken(name) {
+		if !token.MatchString(name) {
 			o.addItem(key, name, "must be a header name")
 		} else if own {
 			o.addItem(key, canonical, "cannot be set here: it "+reason)
@@ -377,68 +332,57 @@ func (o *options) headers() http.Header {
 
 // tlsVersions are the values of tls.minVersion.
 var tlsVersions = map[string]uint16{
-	"":    tls.VersionTLS12,
 	"1.2": tls.VersionTLS12, "VersionTLS12": tls.VersionTLS12,
 	"1.3": tls.VersionTLS13, "VersionTLS13": tls.VersionTLS13,
 }
 
 // tls are the options of that name. secure tells whether there is a wss:// endpoint.
 func (o *options) tls(secure bool) *tlsSource {
-	source := &tlsSource{minimum: tls.VersionTLS12}
 	section := o.section("tls")
-	if section != nil {
-		o.addIf(!secure, "tls", "set", "needs a wss:// endpoint")
-		section.tlsFiles(source)
-		section.finish()
+	name := section.text("serverName", "")
+	source := &tlsSource{
+		caFile:     section.text("caFile", ""),
+		certFile:   section.text("certFile", ""),
+		keyFile:    section.text("keyFile", ""),
+		serverName: name,
+		minimum:    tlsVersions[section.oneOf("minVersion", "1.2", "1.3", "VersionTLS12", "VersionTLS13")],
+		insecure:   section.flag("insecureSkipVerify"),
 	}
+	section.finish()
+	o.addIf(!secure && section.written != nil, "tls", "set", "needs a wss:// endpoint")
+	o.addIf(strings.ContainsAny(name, "/ ") || strings.Contains(name, ":") && net.ParseIP(name) == nil,
+		"tls.serverName", quoted(name), "must be a host name or an IP address, with neither scheme nor port")
+	o.addIf(source.insecure && source.caFile != "", "tls.caFile", "never used with tls.insecureSkipVerify: true", "leave one of the two out")
 	source.versions = fileVersions(source)
 	source.current = loadFiles(source, o.mistakes)
 	return source
 }
 
-// tlsFiles reads the options in the section tls into source.
-func (o *options) tlsFiles(source *tlsSource) {
-	source.caFile = o.text("caFile", "")
-	source.certFile = o.text("certFile", "")
-	source.keyFile = o.text("keyFile", "")
-	source.insecure = o.flag("insecureSkipVerify")
-	version, name := o.text("minVersion", ""), o.text("serverName", "")
-	minimum, known := tlsVersions[version]
-	source.minimum = minimum
-	source.serverName = name
-	o.addIf(!known, "tls.minVersion", quoted(version), "must be 1.2 or 1.3")
-	o.addIf(strings.ContainsAny(name, "/ ") || strings.Contains(name, ":") && net.ParseIP(name) == nil,
-		"tls.serverName", quoted(name), "must be a host name or an IP address, with neither scheme nor port")
-	o.addIf(source.insecure && source.caFile != "", "tls.caFile", "never used with tls.insecureSkipVerify: true", "leave one of the two out")
-}
-
 var (
-	// needFrames are the options that only who looks at frames can keep: those that have wsfw relay.
+	// needFrames are the options that only who looks at frames can keep: those that have wsfw relay. A tunnel does not, and
+	// has no close frames of its own either, which needCloses are about.
 	needFrames = []string{"pingInterval", "pongTimeout", "maxInactivity", "maxLifetime", "maxFrameSize", "maxMessageSize", "messageRate", "validate"}
-
-	// needCloses are the options about close frames of ours.
 	needCloses = []string{"restartCode", "upstreamLostCode"}
 
 	// needUpstream are the options that only a forward can keep, and needDial those of them that may also be off.
 	needUpstream = []string{"upstreamRules", "passHostHeader", "headers", "tls", "tunnel"}
 	needDial     = []string{"connectTimeout", "upgradeTimeout"}
 
-	// needRelay are the options that only say how wsfw relays, and not that it does.
+	// needRelay are the options that only say how wsfw relays, and not that it does. They may be off, too.
 	needRelay = []string{"writeTimeout", "closeTimeout", "drainTimeout", "sessionLog", "restartCode", "upstreamLostCode"}
 )
 
 // contradictions reports options that cannot be had together.
 func (o *options) contradictions(s *settings) {
 	if s.tunnel {
-		for _, key := range append(o.keysOn(needFrames), o.keysOn(needCloses)...) {
+		for _, key := range append(o.on(needFrames, false), o.on(needCloses, false)...) {
 			o.add("tunnel", "set together with "+key, "leave one out: a tunnel does not look at frames")
 		}
 	}
-	_, there := o.values["upstreamendpoint"]
-	if s.forward || there {
+	if _, there := o.values["upstreamendpoint"]; there {
 		return
 	}
-	needy := append(o.keysOn(needUpstream), o.keysThere(needDial)...)
+	needy := append(o.on(needUpstream, false), o.on(needDial, true)...)
 	if s.upstream.appendPath {
 		needy = append(needy, "upstreamPath")
 	}
@@ -448,7 +392,7 @@ func (o *options) contradictions(s *settings) {
 	if s.inline {
 		return
 	}
-	for _, key := range o.keysThere(needRelay) {
+	for _, key := range o.on(needRelay, true) {
 		o.add(key, "set", "needs upstreamEndpoint, or an option that has wsfw relay to the router's service, such as validate: frames")
 	}
 }
@@ -460,8 +404,3 @@ func isControl(r rune) bool {
 
 // token is a token of RFC 9110 section 5.6.2.
 var token = regexp.MustCompile("^[!#$%&'*+\\-.^_`|~0-9A-Za-z]+$")
-
-// isToken reports whether s is one.
-func isToken(s string) bool {
-	return token.MatchString(s)
-}

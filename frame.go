@@ -1,6 +1,7 @@
 package wsfw
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
@@ -99,18 +100,16 @@ var (
 
 // controlFrame is a complete control frame around payload, of at most maxControl bytes.
 func controlFrame(opcode byte, payload []byte, mask bool) []byte {
-	frame := make([]byte, 0, 2+maskSize+len(payload))
+	frame := []byte{finBit | opcode, byte(len(payload))}
 	if !mask {
-		frame = append(frame, finBit|opcode, byte(len(payload)))
 		return append(frame, payload...)
 	}
-	var key [maskSize]byte
+	frame[1] |= maskBit
+	key := make([]byte, maskSize)
 	// "MUST be derived from a strong source of entropy" (RFC 6455 section 5.3). The error is always nil on the platforms
 	// that Traefik runs on.
-	_, _ = rand.Read(key[:])
-	frame = append(frame, finBit|opcode, maskBit|byte(len(payload)))
-	frame = append(frame, key[:]...)
-	return append(frame, masked(payload, key[:])...)
+	_, _ = rand.Read(key)
+	return append(append(frame, key...), masked(payload, key)...)
 }
 
 // controlPayload is the payload of a complete control frame, unmasked, in memory of its own. Its length may stand in any
@@ -131,11 +130,8 @@ func controlPayload(frame []byte) []byte {
 
 // masked is payload with key laid over it (RFC 6455 section 5.3), in memory of its own: masking and unmasking are the same.
 func masked(payload, key []byte) []byte {
-	pad := make([]byte, 0, len(payload)+maskSize)
-	for len(pad) < len(payload) {
-		pad = append(pad, key...)
-	}
-	subtle.XORBytes(pad, payload, pad[:len(payload)])
+	pad := bytes.Repeat(key, len(payload)/maskSize+1)
+	subtle.XORBytes(pad, pad, payload)
 	return pad[:len(payload)]
 }
 
@@ -175,15 +171,13 @@ func withoutKey(frame []byte) string {
 // statusOf is what a complete close frame says: closeNoStatus where it has no code (RFC 6455 section 7.1.5).
 func statusOf(frame []byte) *status {
 	payload := controlPayload(frame)
-	if len(payload) == 0 {
-		return &status{code: closeNoStatus}
+	said := &status{code: closeNoStatus}
+	if len(payload) >= 2 {
+		said.code = int(binary.BigEndian.Uint16(payload))
+		said.reason = string(payload[2:])
 	}
-	if len(payload) == 1 {
-		return &status{code: closeNoStatus, fault: errCode}
-	}
-	said := &status{code: int(binary.BigEndian.Uint16(payload)), reason: string(payload[2:])}
-	if !mayBeSent(said.code) {
-		said.fault = errCode
+	if len(payload) > 0 && !mayBeSent(said.code) {
+		said.fault = errCode // also where half a code has come
 	} else if !utf8.ValidString(said.reason) {
 		said.fault = errReason
 	}
@@ -193,11 +187,7 @@ func statusOf(frame []byte) *status {
 // mayBeSent reports whether a close frame may carry code: RFC 6455 section 7.4.2 with the codes that IANA has registered
 // since (1012 to 1014).
 func mayBeSent(code int) bool {
-	if code >= 3000 {
-		return code <= 4999
-	}
-	if code == 1004 || code == closeNoStatus || code == closeAbnormal {
-		return false
-	}
-	return code >= closeNormal && code <= closeBadGateway
+	private := code >= 3000 && code <= 4999
+	reserved := code == 1004 || code == closeNoStatus || code == closeAbnormal
+	return private || code >= closeNormal && code <= closeBadGateway && !reserved
 }

@@ -55,8 +55,8 @@ const (
 	maxDuration     = 100 * 365 * 24 * time.Hour
 	maxCloseTimeout = 24 * time.Hour
 
-	// maxMessages is the largest rate and burst of messages: more than one session can have.
-	maxMessages = 1_000_000_000
+	// maxCount is the largest number of sessions, and of messages a second and at once: more than there can be.
+	maxCount = 1_000_000_000
 )
 
 // settled has the limits know what follows from them, which no session has to find out again.
@@ -158,13 +158,11 @@ func tooMany(l *limits, name, key string) *refusal {
 // uncountConn undoes countConn.
 func uncountConn(name, clientKey string) {
 	connCountsMu.Lock()
-	connCounts[name]--
-	connCounts[clientKey]--
-	if connCounts[clientKey] == 0 {
-		delete(connCounts, clientKey)
-	}
-	if connCounts[name] == 0 {
-		delete(connCounts, name)
+	for _, key := range []string{name, clientKey} {
+		connCounts[key]--
+		if connCounts[key] == 0 {
+			delete(connCounts, key)
+		}
 	}
 	connCountsMu.Unlock()
 }

@@ -185,7 +185,8 @@ func hello2() []byte { return frame(0x81, []byte("hello"), true) }
 // A client's control frames are bounded where frames are judged; a close frame may always come.
 func TestControlFramesAreBounded(t *testing.T) {
 	ping, closing := frame(0x89, nil, true), frame(0x88, nil, true)
-	flood := bytes.Repeat(ping, controlBurst+1)
+	flood := bytes.Repeat(ping, controlBurst+controlRate) // more than may come within a second
+	burst := flood[:controlBurst*len(ping)]
 	for _, c := range []struct {
 		name   string
 		rules  *frameRules
@@ -193,9 +194,9 @@ func TestControlFramesAreBounded(t *testing.T) {
 		stream []byte
 		fault  *fault
 	}{
-		{"as many as may come", plain, true, flood[len(ping):], nil},
-		{"and a close frame", plain, true, join(flood[len(ping):], closing), nil},
-		{"one too many", plain, true, flood, errControls},
+		{"as many as may come", plain, true, burst, nil},
+		{"and a close frame", plain, true, join(burst, closing), nil},
+		{"too many", plain, true, flood, errControls},
 		{"unjudged", lax, true, flood, nil},
 		{"from an upstream", plain, false, bytes.Repeat(frame(0x8a, nil, false), controlBurst+1), nil},
 	} {
@@ -205,6 +206,10 @@ func TestControlFramesAreBounded(t *testing.T) {
 		pass := parseChunk(parser, c.stream)
 		if parser.fault != c.fault || c.fault == nil && parser.closing == nil && pass != len(c.stream) {
 			t.Errorf("%s: %d of %d bytes pass, fault %v", c.name, pass, len(c.stream), parser.fault)
+		}
+		most := controlBurst + int(controlRate*time.Since(parser.opened).Seconds())
+		if c.fault != nil && pass > most*len(ping) {
+			t.Errorf("%s: %d pings pass, want %d at most", c.name, pass/len(ping), most)
 		}
 	}
 	parser := newParser(plain, true)

@@ -2,7 +2,9 @@ package wsfw
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +15,6 @@ import (
 	"sync"
 	"time"
 	"unicode"
-	"unicode/utf8"
 )
 
 // Lines go to standard output, one JSON object each: raw, for what goes through fmt or log reaches Traefik's log only at
@@ -67,7 +68,7 @@ type eventLine struct {
 func logOpening(u *upgrade) {
 	logLine(&sessionLine{
 		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session opened", Name: u.middleware.name,
-		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: printable(u.path), Subprotocol: u.subprotocol,
+		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: shortened(u.path, maxText), Subprotocol: u.subprotocol,
 	})
 }
 
@@ -75,7 +76,7 @@ func logOpening(u *upgrade) {
 func logSession(u *upgrade) {
 	s, path := u.session, u.path
 	if len(path) > maxText {
-		path = printable(path)
+		path = shortened(path, maxText)
 	}
 	line := &sessionLine{
 		Time: time.Now().UTC().Format(timestampForm), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
@@ -158,15 +159,14 @@ const maxEventsPerSecond = 10
 
 // eventRate counts the events of one middleware and reason.
 type eventRate struct {
-	began   time.Time // of the current second
-	lines   int       // in it
-	omitted int64     // since the last line
+	began time.Time // of the current second
+	lines int64     // in it, those that are left out included
 }
 
 // eventRates are those of all middlewares, by name and reason. They outlive reloads.
 var (
 	eventRatesMu sync.Mutex
-	eventRates   = map[string]*eventRate{}
+	eventRates   = map[string]eventRate{}
 )
 
 // logEvent logs a line of a middleware, unless there have been as many of its reason as there may be. The next one tells
@@ -178,33 +178,28 @@ func logEvent(line *eventLine) {
 	}
 	line.Time = timestamp(now)
 	line.Plugin = "wsfw"
-	line.Path = printable(line.Path)
-	line.Error = printable(line.Error)
+	line.Path = shortened(line.Path, maxText)
+	line.Error = shortened(line.Error, maxText)
 	logLine(line)
 }
 
-// admitEvent reports whether there may be one more line of this reason.
+// admitEvent reports whether there may be one more line of this reason, and has the first one of a second tell how many were
+// left out in the last.
 func admitEvent(line *eventLine, now time.Time) bool {
 	eventRatesMu.Lock()
 	defer eventRatesMu.Unlock()
 	key := line.Name + "\n" + line.Reason
 	rate := eventRates[key]
-	if rate == nil {
-		rate = &eventRate{}
-		eventRates[key] = rate
-	}
 	if now.Sub(rate.began) >= time.Second {
+		if rate.lines > maxEventsPerSecond {
+			line.Omitted = rate.lines - maxEventsPerSecond
+		}
 		rate.began = now
 		rate.lines = 0
 	}
 	rate.lines++
-	if rate.lines > maxEventsPerSecond {
-		rate.omitted++
-		return false
-	}
-	line.Omitted = rate.omitted
-	rate.omitted = 0
-	return true
+	eventRates[key] = rate
+	return rate.lines <= maxEventsPerSecond
 }
 
 // timestampForm is RFC 3339 with milliseconds.
@@ -218,12 +213,12 @@ func timestamp(at time.Time) string {
 // maxText is how much of a text from outside a line shows, in bytes.
 const maxText = 1 << 10
 
-// printable is a text from outside as a line shows it: not long.
-func printable(text string) string {
-	if len(text) <= maxText {
+// shortened is a text of which there are at most so many bytes.
+func shortened(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…"
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // logLine queues entry as one line of JSON.
@@ -243,8 +238,7 @@ var controlCharacter = regexp.MustCompile(`[\x7f-\x{9f}]`)
 
 // escaped is a control character as JSON escapes others.
 func escaped(character []byte) []byte {
-	r, _ := utf8.DecodeRune(character)
-	return []byte(fmt.Sprintf(`\u%04x`, r))
+	return fmt.Appendf(nil, `\u%04x`, bytes.Runes(character)[0])
 }
 
 // The queue's bounds.
@@ -259,12 +253,12 @@ const atomicWrite = 4 << 10
 // lineQueue has the lines that wait to be written. mu guards all but out, and is not held while lines are written.
 type lineQueue struct {
 	mu      sync.Mutex
-	text    []byte      // JSON objects, each with a line break, the oldest first; those that are being written are still there
-	lines   int         // of these
-	dropped int64       // lines that no line has told of
-	writing bool        // a goroutine is at work
-	stuck   bool        // a flush has waited in vain, and nothing has been written since
-	flushes []chan bool // each gets a value when nothing waits any more
+	text    []byte               // JSON objects, each with a line break, the oldest first; those that are being written are still there
+	lines   int                  // of these
+	dropped int64                // lines that no line has told of
+	writing bool                 // a goroutine is at work
+	stuck   bool                 // a flush has waited in vain, and nothing has been written since
+	flushes []context.CancelFunc // called when nothing waits any more
 
 	out io.Writer // of the goroutine; nil until there is a line
 }
@@ -315,7 +309,10 @@ func writeQueued(q *lineQueue) bool {
 		if q.lines == 0 {
 			q.text = nil
 			q.writing = wrote
-			releaseFlushes(q)
+			for _, flushed := range q.flushes {
+				flushed()
+			}
+			q.flushes = nil
 			q.mu.Unlock()
 			return wrote
 		}
@@ -355,19 +352,7 @@ func withDropped(text []byte, dropped int64) []byte {
 	if dropped == 0 {
 		return text
 	}
-	end := bytes.IndexByte(text, '\n') - 1
-	first := append([]byte(nil), text[:end]...)
-	first = append(first, fmt.Sprintf(`,"linesDropped":%d}`, dropped)...)
-	return append(first, text[end+1:]...)
-}
-
-// releaseFlushes tells those who wait that nothing is queued any more. Needs q.mu.
-func releaseFlushes(q *lineQueue) {
-	for i := 0; i < len(q.flushes); i++ { // the interpreter takes a range over channels for one over numbers
-		flushed := q.flushes[i]
-		flushed <- true
-	}
-	q.flushes = nil
+	return bytes.Replace(text, []byte("}\n"), fmt.Appendf(nil, ",\"linesDropped\":%d}\n", dropped), 1)
 }
 
 // flushTimeout is how long the end of a drained session waits for its line to be written.
@@ -381,16 +366,11 @@ func flushLines(q *lineQueue, limit time.Duration) {
 		q.mu.Unlock()
 		return
 	}
-	flushed := make(chan bool, 2) // for both who may send
+	ctx, flushed := context.WithTimeout(context.Background(), limit)
 	q.flushes = append(q.flushes, flushed)
 	q.mu.Unlock()
-	late := time.AfterFunc(limit, func() {
-		defer swallow()
-		flushed <- false
-	})
-	written := <-flushed
-	late.Stop()
-	if !written {
+	<-ctx.Done()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		q.mu.Lock()
 		q.stuck = true
 		q.mu.Unlock()
@@ -402,58 +382,43 @@ func flushLines(q *lineQueue, limit time.Duration) {
 // and whose position a descriptor of our own would not share, it is standard output itself.
 func openOutput() io.Writer {
 	info, err := os.Stdout.Stat()
-	if err != nil {
-		return os.Stdout
+	if err == nil && info.Mode()&os.ModeSocket != 0 {
+		return openSocket()
 	}
-	var own *os.File
-	if info.Mode()&os.ModeSocket != 0 {
-		own = openSocket()
-	} else if info.Mode()&os.ModeNamedPipe != 0 {
-		own = openPipe()
+	if err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		return openPipe()
 	}
-	if own == nil {
-		return os.Stdout
-	}
-	return own
+	return os.Stdout
 }
 
-// openPipe is a descriptor of our own for standard output where that is a pipe, or nil.
-func openPipe() *os.File {
-	number := fmt.Sprint(stdoutDescriptor())
-	for _, directory := range []string{"/proc/self/fd/", "/dev/fd/"} {
-		pump, err := os.OpenFile(directory+number, os.O_WRONLY, 0)
-		if err == nil {
-			return pump
-		}
-	}
-	return nil
-}
-
-// openSocket is the same where that is a socket, as under systemd: it cannot be opened by its name. net makes it one that
-// does not block, and so standard output itself, by which Traefik would lose lines of its own: Fd makes both block again.
-func openSocket() *os.File {
-	conn, err := net.FileConn(os.Stdout)
-	if err != nil {
-		return nil
-	}
-	defer conn.Close()
-	socket, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil
-	}
-	file, err := socket.File()
-	if err != nil {
-		return nil
-	}
-	_ = file.Fd()
-	return file
-}
-
-// stdoutDescriptor is the number of standard output's descriptor. File.Fd would make its writes block threads.
-func stdoutDescriptor() uintptr {
+// openPipe is such a descriptor where standard output is a pipe.
+func openPipe() io.Writer {
 	number := uintptr(1)
-	if raw, err := os.Stdout.SyscallConn(); err == nil {
+	if raw, err := os.Stdout.SyscallConn(); err == nil { // for File.Fd would make its writes block threads
 		_ = raw.Control(func(fd uintptr) { number = fd })
 	}
-	return number
+	for _, directory := range []string{"/proc/self/fd/", "/dev/fd/"} {
+		pipe, err := os.OpenFile(directory+fmt.Sprint(number), os.O_WRONLY, 0)
+		if err == nil {
+			return pipe
+		}
+	}
+	return os.Stdout
+}
+
+// openSocket is one where that is a socket, as under systemd: it cannot be opened by its name. net makes it one that does
+// not block, and so standard output itself, by which Traefik would lose lines of its own: Fd makes both block again.
+func openSocket() io.Writer {
+	conn, err := net.FileConn(os.Stdout)
+	if err != nil {
+		return os.Stdout
+	}
+	defer conn.Close()
+	if socket, ok := conn.(*net.UnixConn); ok {
+		if file, err := socket.File(); err == nil {
+			_ = file.Fd()
+			return file
+		}
+	}
+	return os.Stdout
 }

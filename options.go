@@ -43,30 +43,30 @@ func (m *mistakes) err(name string) error {
 
 // quoted is a value as messages show it: at most 80 bytes, on one line.
 func quoted(value string) string {
-	if len(value) > 80 {
-		value = strings.ToValidUTF8(value[:80], "") + "…"
-	}
-	return strconv.Quote(value)
+	return strconv.Quote(shortened(value, 80))
 }
 
 // options reads one section of a configuration. Whatever type Traefik's decoder has left a value in, it is judged here,
 // so that a mistake is named by its key. The keys that have been read are the known ones.
 type options struct {
 	*mistakes
-	prefix string            // of the section's keys, such as "tls."
-	values map[string]any    // by key in lower case
-	names  map[string]string // the keys as written, by the same
-	known  []string
+	prefix  string         // of the section's keys, such as "tls."
+	written map[string]any // as in the configuration
+	values  map[string]any // the same by key in lower case
+	known   []string
 }
 
-// newOptions reads a section.
-func newOptions(m *mistakes, prefix string, values map[string]any) *options {
-	o := &options{mistakes: m, prefix: prefix, values: map[string]any{}, names: map[string]string{}}
-	for _, name := range sortedKeys(values) {
+// newOptions reads a section. In a file an empty list or map reaches Traefik's decoder as an empty text: so that is nothing.
+func newOptions(m *mistakes, prefix string, written map[string]any) *options {
+	o := &options{mistakes: m, prefix: prefix, written: written, values: map[string]any{}}
+	for _, name := range sortedKeys(written) {
 		lower := strings.ToLower(name)
-		m.addIf(o.names[lower] != "", prefix+name, "given twice, in two spellings", "leave one out")
-		o.values[lower] = values[name]
-		o.names[lower] = name
+		_, twice := o.values[lower]
+		m.addIf(twice, prefix+name, "given twice, in two spellings", "leave one out")
+		o.values[lower] = written[name]
+		if written[name] == "" {
+			o.values[lower] = nil
+		}
 	}
 	return o
 }
@@ -81,9 +81,9 @@ func sortedKeys(values map[string]any) []string {
 	return keys
 }
 
-// reject notes a mistake in the value of a key of this section.
-func (o *options) reject(key, value, remedy string) {
-	o.add(o.prefix+key, quoted(value), remedy)
+// must notes a mistake in the value of a key of this section, unless that is right, or empty.
+func (o *options) must(right bool, key, value, remedy string) {
+	o.addIf(!right && value != "", o.prefix+key, quoted(value), remedy)
 }
 
 // lookup is the value of a key, and whether the key is there.
@@ -91,16 +91,6 @@ func (o *options) lookup(key string) (value any, ok bool) {
 	o.known = append(o.known, key)
 	value, ok = o.values[strings.ToLower(key)]
 	return value, ok
-}
-
-// filled is the value of a key, nil where nothing is written: in a file an empty list or map reaches Traefik's decoder as
-// an empty text.
-func (o *options) filled(key string) any {
-	value, _ := o.lookup(key)
-	if value == "" {
-		return nil
-	}
-	return value
 }
 
 // isOn reports whether a key is there with a value that switches something on: not empty, 0 or false.
@@ -120,84 +110,50 @@ func (o *options) isOn(key string) bool {
 // zero is nothing, of whatever unit.
 var zero = regexp.MustCompile(`^(0+(\.0*)?[a-zA-Zµ]*)+$`)
 
-// keysOn are those of keys that are on.
-func (o *options) keysOn(keys []string) []string {
-	return filter(keys, func(key string) bool { return o.isOn(key) })
-}
-
-// keysThere are those of keys that are there and not empty, be it to switch something off.
-func (o *options) keysThere(keys []string) []string {
-	return filter(keys, func(key string) bool { return scalar(o.values[strings.ToLower(key)]) != "" })
-}
-
-// filter is those of keys for which keep is true.
-func filter(keys []string, keep func(key string) bool) []string {
-	var kept []string
+// on are those of keys that are on, or, where that counts, too, there and not empty.
+func (o *options) on(keys []string, orOff bool) []string {
+	var on []string
 	for _, key := range keys {
-		if keep(key) {
-			kept = append(kept, key)
+		if o.isOn(key) || orOff && strings.TrimSpace(scalar(o.values[strings.ToLower(key)])) != "" {
+			on = append(on, key)
 		}
 	}
-	return kept
+	return on
 }
 
 // finish reports the keys that no option has. It comes last, when all have been read.
 func (o *options) finish() {
 	known := strings.Split(strings.ToLower(strings.Join(o.known, "\n")), "\n")
-	for _, name := range sortedKeys(o.values) {
-		if contains(known, name) {
+	for _, name := range sortedKeys(o.written) {
+		if contains(known, strings.ToLower(name)) {
 			continue
 		}
 		remedy := "README lists the options"
 		if near := nearest(name, o.known); near != "" {
 			remedy = "the nearest one is " + o.prefix + near
 		}
-		o.add(o.prefix+o.names[name], "no option", remedy)
+		o.add(o.prefix+name, "no option", remedy)
 	}
 }
 
-// nearest is the key that a misspelt one in lower case comes nearest to; empty where none is near.
+// nearest is the key that a misspelt one comes nearest to: of whose pairs of letters, both ends included, it has most (Dice's
+// coefficient). It is empty where no key has two in five.
 func nearest(name string, keys []string) string {
-	best, least := "", len(name)/2+1
+	name = "\n" + strings.ToLower(name) + "\n"
+	best, most := "", 0.39
 	for _, key := range keys {
-		lower := strings.ToLower(key)
-		distance := editDistance(name, lower)
-		if strings.Contains(name, lower) || strings.Contains(lower, name) {
-			distance /= 2 // a word is missing, or too many
+		lower := "\n" + strings.ToLower(key) + "\n"
+		shared := 0
+		for i := 2; i <= len(name); i++ {
+			shared += strings.Count(lower, name[i-2:i])
 		}
-		if distance < least {
+		likeness := 2 * float64(shared) / float64(len(name)+len(lower)-2)
+		if likeness > most {
 			best = key
-			least = distance
+			most = likeness
 		}
 	}
 	return best
-}
-
-// editDistance is how many letters have to be changed, put in or left out to make b of a (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 0; i < len(a); i++ {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := 0; j < len(b); j++ {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			if row[j]+1 < cost {
-				cost = row[j] + 1
-			}
-			if row[j+1]+1 < cost {
-				cost = row[j+1] + 1
-			}
-			diagonal = row[j+1]
-			row[j+1] = cost
-		}
-	}
-	return row[len(b)]
 }
 
 // kindOf is what a message calls a value's type.
@@ -257,9 +213,7 @@ func (o *options) oneOf(key string, choices ...string) string {
 	if contains(choices, value) {
 		return value
 	}
-	if value != "" {
-		o.reject(key, value, "must be one of "+strings.Join(choices, ", "))
-	}
+	o.must(false, key, value, "must be one of "+strings.Join(choices, ", "))
 	return choices[0]
 }
 
@@ -267,36 +221,30 @@ func (o *options) oneOf(key string, choices ...string) string {
 func (o *options) flag(key string) bool {
 	value := o.text(key, "")
 	set, err := strconv.ParseBool(value)
-	if err != nil && value != "" {
-		o.reject(key, value, "must be true or false")
-	}
+	o.must(err == nil, key, value, "must be true or false")
 	return set
 }
 
-// count is a number of things; 0 is off.
+// count is a number of things, up to maxCount; 0 is off.
 func (o *options) count(key string) int {
 	value := o.text(key, "")
 	number, err := strconv.Atoi(value)
-	if value != "" && (err != nil || number < 0) {
-		o.reject(key, value, "must be a whole number, 0 is off")
-		return 0
-	}
+	o.must(err == nil && number >= 0, key, value, "must be a whole number, 0 is off")
+	o.must(err != nil || number <= maxCount, key, value, "must be at most "+strconv.Itoa(maxCount))
 	return number
 }
 
-// rate is a number from 0, which is off, to most.
-func (o *options) rate(key string, most float64) float64 {
+// rate is a number a second, up to maxCount; 0 is off.
+func (o *options) rate(key string) float64 {
 	value := o.text(key, "")
 	number, err := strconv.ParseFloat(value, 64)
-	if value != "" && (err != nil || !(number >= 0 && number <= most)) { // NaN is neither
-		o.reject(key, value, "must be a number a second from 0 (off) to "+strconv.FormatFloat(most, 'f', -1, 64)+", such as 50")
-		return 0
-	}
+	inRange := number >= 0 && number <= maxCount // NaN is not
+	o.must(err == nil && inRange, key, value, "must be a number a second from 0 (off) to "+strconv.Itoa(maxCount)+", such as 50")
 	return number
 }
 
 // sizeUnits are what a size may end with, and how many bytes each is.
-var sizeUnits = map[string]uint64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+var sizeUnits = map[string]uint64{"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 // maxSize is the largest size that may be written, on all platforms. One that is larger than any frame here is as good as
 // that.
@@ -305,25 +253,12 @@ const maxSize = 1 << 62
 // size is a number of bytes, such as 64KiB; empty and 0 are off.
 func (o *options) size(key string) int {
 	value := o.text(key, "")
-	if value == "" {
-		return 0
-	}
-	digits, unit := value, uint64(1)
-	for suffix, bytes := range sizeUnits {
-		if strings.HasSuffix(value, suffix) {
-			digits = strings.TrimSuffix(value, suffix)
-			unit = bytes
-		}
-	}
+	digits := strings.TrimRight(value, "KMGiB")
+	unit := sizeUnits[value[len(digits):]] // 0 where there is no such unit
 	number, err := strconv.ParseUint(digits, 10, 64)
-	if errors.Is(err, strconv.ErrRange) || err == nil && number > maxSize/unit {
-		o.reject(key, value, "must be smaller, no frame is that large, 0 is off")
-		return 0
-	}
-	if err != nil {
-		o.reject(key, value, "must be a number of bytes, or of KiB, MiB or GiB such as 64KiB, 0 is off")
-		return 0
-	}
+	tooLarge := errors.Is(err, strconv.ErrRange) || err == nil && unit > 0 && number > maxSize/unit
+	o.must(!tooLarge, key, value, "must be smaller, no frame is that large, 0 is off")
+	o.must(tooLarge || err == nil && unit > 0, key, value, "must be a number of bytes, or of KiB, MiB or GiB such as 64KiB, 0 is off")
 	if number*unit > uint64(maxFrame) {
 		return maxFrame
 	}
@@ -333,44 +268,35 @@ func (o *options) size(key string) int {
 // duration is a Go duration string, from shortest to longest; empty and 0 are off.
 func (o *options) duration(key, fallback string, shortest, longest time.Duration) time.Duration {
 	value := o.text(key, fallback)
-	if value == "" || value == "0" {
-		return 0
-	}
 	d, err := time.ParseDuration(value)
-	if err != nil || d < 0 {
-		o.reject(key, value, "must be a duration with a unit, such as 30s or 1m30s, or 0 for off")
-		return 0
-	}
-	if d > 0 && d < shortest {
-		o.reject(key, value, "must be at least "+shortest.String()+" to be kept, 0 is off")
-	}
-	if d > longest {
-		o.reject(key, value, "must be at most "+longest.String()+", 0 is off")
-	}
+	o.must(err == nil && d >= 0, key, value, "must be a duration with a unit, such as 30s or 1m30s, or 0 for off")
+	o.must(d <= 0 || d >= shortest, key, value, "must be at least "+shortest.String()+" to be kept, 0 is off")
+	o.must(d <= longest, key, value, "must be at most "+longest.String()+", 0 is off")
 	return d
 }
 
 // list is the items of a list, or of a text with commas between them, as labels have it. An item that is empty is left
-// for the caller to judge. It is not ok where the key is not there, or no list.
-func (o *options) list(key string) ([]string, bool) {
-	var items []string
+// for the caller to judge. A list that is there and empty is a mistake: it may be a template's variable that was not set, and
+// must not open what it was to close.
+func (o *options) list(key, remedy string) []string {
 	value, there := o.lookup(key)
-	if !there {
-		return nil, false
-	}
-	kind := kindOf(value)
-	if kind == "map" {
+	if kindOf(value) == "map" {
 		o.add(o.prefix+key, "a map", "must be a list")
-		return nil, false
+		return nil
 	}
-	if kind != "list" {
-		value = splitList(o.single(key, value))
+	if kindOf(value) != "list" {
+		value = strings.Split(o.single(key, value), ",")
 	}
+	var items []string
 	all := reflect.ValueOf(value)
 	for i := 0; i < all.Len(); i++ {
 		items = append(items, strings.TrimSpace(o.single(indexed(key, i), all.Index(i).Interface())))
 	}
-	return items, true
+	if strings.Join(items, "") == "" {
+		o.addIf(there, key, "empty", remedy)
+		return nil
+	}
+	return items
 }
 
 // indexed is the key of a list's item.
@@ -378,26 +304,14 @@ func indexed(key string, i int) string {
 	return key + "[" + strconv.Itoa(i) + "]"
 }
 
-// splitList is a text with commas as a list; of an empty one nothing.
-func splitList(text string) []string {
-	if strings.TrimSpace(text) == "" {
-		return nil
-	}
-	return strings.Split(text, ",")
-}
-
-// section is a section of its own under a key; nil where there is none.
+// section is a section of its own under a key, empty where there is none.
 func (o *options) section(key string) *options {
-	value := o.filled(key)
-	if value == nil {
-		return nil
-	}
-	return o.within(key, value)
+	return newOptions(o.mistakes, o.prefix+key+".", o.pairs(key))
 }
 
 // sections are the sections of a list under a key.
 func (o *options) sections(key string) []*options {
-	value := o.filled(key)
+	value, _ := o.lookup(key)
 	if value == nil {
 		return nil
 	}
@@ -408,37 +322,28 @@ func (o *options) sections(key string) []*options {
 	var all []*options
 	items := reflect.ValueOf(value)
 	for i := 0; i < items.Len(); i++ {
-		section := o.within(indexed(key, i), items.Index(i).Interface())
-		if section != nil {
-			all = append(all, section)
+		name := indexed(key, i)
+		if values := o.mapOf(name, items.Index(i).Interface()); values != nil {
+			all = append(all, newOptions(o.mistakes, o.prefix+name+".", values))
 		}
 	}
 	return all
 }
 
-// within reads a value as the section called name; nil, and a mistake, where it is none.
-func (o *options) within(name string, value any) *options {
-	values := o.mapOf(name, value, "must be a map of options")
-	if values == nil {
-		return nil
-	}
-	return newOptions(o.mistakes, o.prefix+name+".", values)
-}
-
-// pairs are the names and values of a map under a key.
+// pairs are the names and values of a map under a key; nil where there is none.
 func (o *options) pairs(key string) map[string]any {
-	value := o.filled(key)
+	value, _ := o.lookup(key)
 	if value == nil {
 		return nil
 	}
-	return o.mapOf(key, value, "must be a map of names and values")
+	return o.mapOf(key, value)
 }
 
 // mapOf is a map with names for keys, whatever its type is; nil, and a mistake, where it is none.
-func (o *options) mapOf(key string, value any, remedy string) map[string]any {
+func (o *options) mapOf(key string, value any) map[string]any {
 	all := reflect.ValueOf(value)
 	if all.Kind() != reflect.Map {
-		o.add(o.prefix+key, "a "+kindOf(value), remedy)
+		o.add(o.prefix+key, "a "+kindOf(value), "must be a map of names and values")
 		return nil
 	}
 	values := map[string]any{}

@@ -1,6 +1,7 @@
 package wsfw
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 )
@@ -39,32 +40,26 @@ const (
 )
 
 // noLengths is for where no message may go on unseen.
-var noLengths = newLengths(make([]byte, 256), -1, 0, 0)
+var noLengths = newLengths(bytes.Repeat([]byte{classIllegal}, 256), 0, 0)
 
 // The rules that a session may be under. compressed allows RSV1 on the first frame of a message (RFC 7692 section 6);
 // extended allows every reserved bit, for extensions that wsfw does not know; lax allows whatever can be parsed. The last
 // two have text checked, but for compressed messages.
 var (
-	plain          = newFrameRules(0, false)
-	compressed     = newFrameRules(rsv1Bit, false)
-	extended       = newFrameRules(rsvBits, false)
-	lax            = newFrameRules(rsvBits, true)
+	plain          = newFrameRules(0, classIllegal)
+	compressed     = newFrameRules(rsv1Bit, classIllegal)
+	extended       = newFrameRules(rsvBits, classIllegal)
+	lax            = newFrameRules(rsvBits, classUnjudged)
 	plainText      = withText(plain)
 	compressedText = withText(compressed)
 )
 
-// newFrameRules makes the rules that allow the reserved bits in rsv. Lax ones have no illegal header.
-func newFrameRules(rsv byte, isLax bool) *frameRules {
+// newFrameRules makes the rules that allow the reserved bits in rsv. A header that no rule allows is of the class illegal.
+func newFrameRules(rsv, illegal byte) *frameRules {
 	rules := &frameRules{between: make([]byte, 256), within: make([]byte, 256)}
 	for i := 0; i < 256; i++ {
-		rules.between[i] = classify(byte(i), rsv, false)
-		rules.within[i] = classify(byte(i), rsv, true)
-		if isLax && rules.between[i] == classIllegal {
-			rules.between[i] = classUnjudged
-		}
-		if isLax && rules.within[i] == classIllegal {
-			rules.within[i] = classUnjudged
-		}
+		rules.between[i] = classify(byte(i), rsv, illegal, false)
+		rules.within[i] = classify(byte(i), rsv, illegal, true)
 	}
 	rules.withinText = rules.within
 	return measured(rules)
@@ -72,31 +67,28 @@ func newFrameRules(rsv byte, isLax bool) *frameRules {
 
 // withText is rules by which uncompressed text is checked.
 func withText(rules *frameRules) *frameRules {
-	text := &frameRules{
-		between: append([]byte(nil), rules.between...), within: rules.within, withinText: append([]byte(nil), rules.within...),
-	}
-	for _, first := range []byte{opText, finBit | opText} {
-		text.between[first] += classText
-	}
-	for _, first := range []byte{opContinuation, finBit | opContinuation} {
-		text.withinText[first] += classText
+	text := &frameRules{between: bytes.Clone(rules.between), within: rules.within, withinText: bytes.Clone(rules.within)}
+	for _, fin := range []byte{0, finBit} {
+		text.between[fin|opText] += classText
+		text.withinText[fin|opContinuation] += classText
 	}
 	return measured(text)
 }
 
 // measured is rules with their lengths.
 func measured(rules *frameRules) *frameRules {
-	rules.lengths = newLengths(rules.between, classWhole, 0, 2)
-	rules.lengthsMasked = newLengths(rules.between, classWhole, maskBit, 2+maskSize)
+	rules.lengths = newLengths(rules.between, 0, 2)
+	rules.lengthsMasked = newLengths(rules.between, maskBit, 2+maskSize)
 	return rules
 }
 
 // newLengths makes lengths of frames whose second byte has the MASK bit mask, and whose shortest header has that many bytes.
-func newLengths(classes []byte, whole int, mask, header int) [][]int {
-	none, binary, text := make([]int, 256), make([]int, 256), make([]int, 256)
+func newLengths(classes []byte, mask, header int) [][]int {
+	none := make([]int, 256)
 	for i := range none {
-		none[i], binary[i], text[i] = noLength, noLength, noLength
+		none[i] = noLength
 	}
+	binary, text := append([]int(nil), none...), append([]int(nil), none...)
 	for length := 0; length < 126; length++ {
 		binary[mask+length] = header + length
 		text[mask+length] = textFrame + header + length
@@ -106,37 +98,39 @@ func newLengths(classes []byte, whole int, mask, header int) [][]int {
 	text[mask+126] = textFrame + extended16
 	lengths := make([][]int, 256)
 	for i, class := range classes {
-		lengths[i] = none
-		if int(class) == whole {
+		switch class {
+		case classWhole:
 			lengths[i] = binary
-		} else if int(class) == whole+classText {
+		case classWhole + classText:
 			lengths[i] = text
+		default:
+			lengths[i] = none
 		}
 	}
 	return lengths
 }
 
 // classify judges a header's first byte by RFC 6455 sections 5.2, 5.4 and 5.5. within tells whether a fragmented message
-// waits for its end.
-func classify(first, rsv byte, within bool) byte {
+// waits for its end, illegal is the class of what may not be there.
+func classify(first, rsv, illegal byte, within bool) byte {
 	fin := first&finBit != 0
 	reserved := first & rsvBits
 	opcode := first & 0x0F
 	if reserved&^rsv != 0 {
-		return classIllegal // "MUST be 0 unless an extension is negotiated"
+		return illegal // "MUST be 0 unless an extension is negotiated"
 	}
 	if opcode&controlBit != 0 {
 		// "Control frames ... MUST NOT be fragmented", and "MAY be injected in the middle of a fragmented message". RFC 7692
 		// sets no bit on them.
 		if !fin || opcode > opPong || reserved == rsv1Bit && rsv == rsv1Bit {
-			return classIllegal
+			return illegal
 		}
 		return classControl
 	}
 	if opcode == opContinuation {
 		// RFC 7692 section 6.1: RSV1 stands on a message's first frame only.
 		if !within || reserved == rsv1Bit && rsv == rsv1Bit {
-			return classIllegal
+			return illegal
 		}
 		if fin {
 			return classEnd
@@ -144,7 +138,7 @@ func classify(first, rsv byte, within bool) byte {
 		return classMiddle
 	}
 	if within || opcode > opBinary {
-		return classIllegal // "fragments of one message MUST NOT be interleaved"
+		return illegal // "fragments of one message MUST NOT be interleaved"
 	}
 	if fin {
 		return classWhole
@@ -246,9 +240,8 @@ func parseChunk(p *parser, chunk []byte) int {
 		at = size
 	}
 	if p.inText {
-		legal := checkText(p, chunk[:at], p.left == at)
-		if !legal {
-			p.fault = errText
+		checkText(p, chunk[:at], p.left == at)
+		if p.fault != nil {
 			return 0
 		}
 	}
@@ -302,16 +295,19 @@ func parseChunk(p *parser, chunk []byte) int {
 // enterText has the parser check the text frame of class whose payload is chunk[body:end], as far as that is there. It is
 // false where the text is no UTF-8.
 func enterText(p *parser, class byte, chunk []byte, body, end int) bool {
-	beginText(p, class, chunk[body-(p.header-2):body])
+	v := p.text
+	v.last = class == classWhole || class == classEnd
+	v.at = 0
+	if p.masked {
+		v.key = bytes.Repeat(chunk[body-maskSize:body], 2)
+	}
+	p.inText = true
 	ends := end <= len(chunk)
 	if !ends {
 		end = len(chunk)
 	}
-	if checkText(p, chunk[body:end], ends) {
-		return true
-	}
-	p.fault = errText
-	return false
+	checkText(p, chunk[body:end], ends)
+	return p.fault == nil
 }
 
 // passControl reports whether a complete control frame may go on now. It may not where parsing ends before it: for a close
@@ -424,13 +420,10 @@ func longLength(p *parser, chunk []byte, at int, class byte) (end, length int) {
 		p.fault = errControl
 		return 0, 0
 	}
-	least := uint64(1 << 16)
-	var declared uint64
-	if end == at+4 {
-		declared = uint64(binary.BigEndian.Uint16(chunk[at+2:]))
-		least = 126
-	} else {
+	declared, least := uint64(binary.BigEndian.Uint16(chunk[at+2:])), uint64(126)
+	if end == at+10 {
 		declared = binary.BigEndian.Uint64(chunk[at+2:])
+		least = 1 << 16
 	}
 	// "The minimal number of bytes MUST be used to encode the length", and "the most significant bit MUST be 0" (RFC 6455
 	// section 5.2).

@@ -27,20 +27,9 @@ func isText(payload, key []byte) bool {
 	return utf8.Valid(plain[:size])
 }
 
-// beginText takes the parser into a text frame of class that is checked. key is its masking key, empty where it has none.
-func beginText(p *parser, class byte, key []byte) {
-	v := p.text
-	v.last = class == classWhole || class == classEnd
-	v.at = 0
-	if p.masked {
-		v.key = bytes.Repeat(key, 2)
-	}
-	p.inText = true
-}
-
-// checkText checks more of the current text frame's payload, masked as it came; ends tells whether the frame ends there. It
-// is false where the text is no UTF-8.
-func checkText(p *parser, part []byte, ends bool) bool {
+// checkText checks more of the current text frame's payload, masked as it came; ends tells whether the frame ends there. Text
+// that is no UTF-8 is a fault.
+func checkText(p *parser, part []byte, ends bool) {
 	v := p.text
 	if size := len(part); len(v.key) > 0 && size > 0 {
 		plain := bytes.Repeat(v.key[v.at:v.at+maskSize], (size+maskSize-1)/maskSize)
@@ -48,52 +37,40 @@ func checkText(p *parser, part []byte, ends bool) bool {
 		v.at = (v.at + size) % maskSize
 		part = plain[:size]
 	}
-	if len(v.carry) > 0 || !utf8.Valid(part) {
-		if !goOn(v, part) {
-			return false
-		}
+	legal := len(v.carry) == 0 && utf8.Valid(part)
+	if !legal {
+		legal = goOn(v, part)
 	}
-	if !ends {
-		return true
+	if ends {
+		p.inText = false
+		legal = legal && (!v.last || len(v.carry) == 0)
 	}
-	p.inText = false
-	return !v.last || len(v.carry) == 0
+	if !legal {
+		p.fault = errText
+	}
 }
 
 // goOn goes on with text that begins or ends inside a code point. It is false where that is no UTF-8.
 func goOn(v *utf8Validator, text []byte) bool {
-	if len(v.carry) > 0 {
-		carried, n := len(v.carry), utf8.UTFMax-len(v.carry)
-		if n > len(text) {
-			n = len(text)
-		}
-		v.carry = append(v.carry, text[:n]...)
-		if !utf8.FullRune(v.carry) {
+	for len(v.carry) > 0 && !utf8.FullRune(v.carry) {
+		if len(text) == 0 {
 			return true
 		}
-		r, size := utf8.DecodeRune(v.carry)
-		if r == utf8.RuneError && size == 1 {
-			return false
-		}
-		text = text[size-carried:]
-		v.carry = v.carry[:0]
+		v.carry = append(v.carry, text[0])
+		text = text[1:]
 	}
+	legal := utf8.Valid(v.carry)
 	whole := wholeRunes(text)
-	v.carry = append(v.carry, text[whole:]...)
-	return utf8.Valid(text[:whole])
+	v.carry = append(v.carry[:0], text[whole:]...)
+	return legal && utf8.Valid(text[:whole])
 }
 
 // wholeRunes is how long text is without a code point at its end that has not ended yet.
 func wholeRunes(text []byte) int {
-	for back := 1; back < utf8.UTFMax && back <= len(text); back++ {
-		start := len(text) - back
-		if !utf8.RuneStart(text[start]) {
-			continue
+	for at := len(text) - 1; at >= 0 && at > len(text)-utf8.UTFMax; at-- {
+		if utf8.RuneStart(text[at]) && !utf8.FullRune(text[at:]) {
+			return at
 		}
-		if utf8.FullRune(text[start:]) {
-			break
-		}
-		return start
 	}
 	return len(text)
 }
