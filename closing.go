@@ -147,25 +147,28 @@ func leaveClose(s *session, f *direction, frame []byte) {
 // partingTimeout is how long a peer that nothing is expected of may take for what it is still sent.
 const partingTimeout = time.Second
 
-// passUsualClose is passClose, and what follows it, for the end that almost all sessions have: a close frame goes on to a
-// peer that nothing else is to be sent, and is answered, or is the answer. It takes the fewest steps, for an interpreted
-// session's end costs as much as its beginning. It is false where there is more to it.
-func passUsualClose(s *session, f *direction) bool {
+// passClose is the end of a direction by a close frame of its source, before which its parsing has ended. The frame goes on
+// to the destination, and is answered, or is the answer. Where a close frame of ours is meant for the destination, the
+// source has answered that which it was sent. It takes few steps, for almost every session ends here, and an interpreted
+// session's end costs as much as its beginning.
+func passClose(s *session, f *direction) {
 	x, y, p := f.from, f.to, f.parser
 	s.mu.Lock()
-	if !s.closing {
-		closeFirst(s, x, p.said)
-	} else if x.state != closeSent || y.state != closeReceived || y.pendingClose != nil {
-		s.mu.Unlock()
-		return false
-	}
-	x.state = closeTable[x.state][receivedClose] // before the write: y may hang up on it
+	closeFirst(s, x, p.said) // before the write, for the answer may come before that returns
+	pending := y.pendingClose
+	x.state = closeTable[x.state][receivedClose] // before it, too: y may hang up on it
 	s.mu.Unlock()
+	if pending != nil {
+		sendClose(s, f, pending)
+		advance(s, x, receivedClose)
+		drain(s, f)
+		return
+	}
 	n, err := y.conn.Write(p.closing)
 	if err != nil {
 		unwritable(s, f, err)
 		drain(s, f)
-		return true
+		return
 	}
 	p.frames++
 	f.bytes += int64(n)
@@ -178,15 +181,16 @@ func passUsualClose(s *session, f *direction) bool {
 	} else {
 		awaitEnd(s, f)
 	}
-	return true
 }
 
-// closeFirst has the session close, for a close frame of x that says so. Needs session.mu.
+// closeFirst has the session close, for a close frame of x that says so, unless it does already. Needs session.mu.
 func closeFirst(s *session, x *peer, said *status) {
 	if s.outcome.endedBy == "" {
 		s.outcome = outcome{endedBy: x.name, code: said.code, reason: said.reason}
 	}
-	setClosing(s)
+	if !s.closing {
+		setClosing(s)
+	}
 }
 
 // awaitEnd is drain where all that is usually left is that the other direction ends the session.
@@ -198,32 +202,6 @@ func awaitEnd(s *session, f *direction) {
 		}
 	}
 	drain(s, f)
-}
-
-// passClose passes on the close frame before which f's parsing has ended. The outcome is concluded first, for the answer may
-// come before the write returns. Where a close frame of ours is meant for the destination, the source has answered that
-// which it was sent.
-func passClose(s *session, f *direction) {
-	p, frame := f.parser, f.parser.closing
-	conclude(s, f.from.name, p.said.code, p.said.reason)
-	pending := startClosing(s, f)
-	if pending != nil {
-		frame = pending
-	}
-	s.mu.Lock()
-	f.from.state = closeTable[f.from.state][receivedClose] // before the write: the destination may hang up on it
-	s.mu.Unlock()
-	_, err := f.to.conn.Write(frame)
-	if err != nil && pending == nil {
-		unwritable(s, f, err)
-		return
-	}
-	if pending == nil {
-		p.frames++
-		f.bytes += int64(len(frame))
-	}
-	advance(s, f.from, receivedClose)
-	advance(s, f.to, sentClose)
 }
 
 // breach answers a fault of f's source: both peers are told, each by the pump to it. But for text, a fault is found before
