@@ -138,19 +138,15 @@ func (h *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if h.hidden {
 		return nil, nil, errNotHijackable
 	}
-	conn, source, err := hijack(h.ResponseWriter)
-	if err != nil {
+	client := takeClient(h.upgrade)
+	if client == nil {
 		h.hidden = true
-		reportClient(h.upgrade, refuseHijack, err)
-		refuse(h.upgrade, refuseHijack)
-		return nil, nil, err
+		return nil, nil, errNotHijackable
 	}
 	h.hijacked.Store(true)
 	h.trace.GetConn = untraced.GetConn
 	h.trace.GotConn = untraced.GotConn
-	h.upgrade.taken = conn
-	h.client = newPeer(clientPeer, conn)
-	h.client.reader = source
+	h.client = client
 	if h.switching {
 		h.head = headOf(h.Header())
 	}
@@ -256,13 +252,12 @@ func flushSoon(h *hijackWriter) {
 // no agreement to one.
 func joinService(h *hijackWriter, source io.Reader) {
 	u, head := h.upgrade, new(bytes.Buffer)
-	limited := &io.LimitedReader{R: source, N: maxAnswerHeader}
+	all := source
 	if h.head != nil {
-		limited.R = after(h.head, source)
+		all = after(h.head, source)
 	}
-	reader := bufio.NewReaderSize(limited, hijackWrites)
-	//nolint:bodyclose // the body is read from the connection, which is closed
-	answer, err := readAnswer(reader, limited, head)
+	reader := bufio.NewReaderSize(io.LimitReader(io.TeeReader(all, head), maxAnswerHeader), hijackWrites)
+	answer, err := readAnswer(reader, head) //nolint:bodyclose // the body is read from the connection, which is closed
 	_ = h.upstream.source.SetReadDeadline(never)
 	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
 		passService(h, io.MultiReader(head, source))
@@ -283,12 +278,7 @@ func joinService(h *hijackWriter, source io.Reader) {
 	if len(rest) > 0 {
 		h.upstream.reader = after(rest, h.upstream.source)
 	}
-	_ = u.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	err = writeSwitching(u.taken, u.key, answer.Header)
-	_ = u.taken.SetWriteDeadline(never)
-	if err != nil {
-		reportClient(u, refuseGone, err)
-	} else {
+	if writeSwitching(u, answer.Header) {
 		startSession(u, h.client, h.upstream)
 	}
 }
@@ -332,7 +322,7 @@ func failService(h *hijackWriter, cause error) {
 	}
 	reportUpstream(h.upgrade, r, cause)
 	_ = h.upgrade.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	_, _ = h.upgrade.taken.Write(responseOf(r))
+	_, _ = h.upgrade.taken.Write(responseOf(h.upgrade.req, r))
 }
 
 // deadEnd is what Traefik's proxy gets for its client's connection. Nothing comes from it, and what is written to it is

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -100,15 +100,12 @@ func saysClose(header http.Header) bool {
 	return closeToken.MatchString(strings.Join(header["Connection"], ","))
 }
 
-// responseOf is the refusal for a connection that the server has given away already.
-func responseOf(r *refusal) []byte {
-	body := r.sentence + "\n"
-	answer := &http.Response{
-		StatusCode: r.status, ProtoMajor: 1, ProtoMinor: 1, Close: true,
-		Header:        http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}},
-		ContentLength: int64(len(body)),
-		Body:          io.NopCloser(strings.NewReader(body)),
-	}
+// responseOf is what answerRefusal says, for a connection that the server has given away already.
+func responseOf(req *http.Request, r *refusal) []byte {
+	recorder := httptest.NewRecorder()
+	answerRefusal(recorder, req, r)
+	answer := recorder.Result()
+	answer.Close = true
 	var b bytes.Buffer
 	_ = answer.Write(&b)
 	return b.Bytes()
@@ -153,20 +150,17 @@ func isLong(list string) bool {
 	return strings.Count(list, ",") >= maxItems
 }
 
+// listItem is an item of a list, without the spaces around it.
+var listItem = regexp.MustCompile(`[^,\s](?:[^,]*[^,\s])?`)
+
 // listItems are the items of a list that may be spread over several header lines. Whoever calls it has bounded that.
 func listItems(lines []string) []string {
-	var items []string
-	for _, item := range strings.Split(strings.Join(lines, ","), ",") {
-		if item = strings.TrimSpace(item); item != "" {
-			items = append(items, item)
-		}
-	}
-	return items
+	return listItem.FindAllString(strings.Join(lines, ","), -1)
 }
 
-// check is the opening handshake's guards in their order (RFC 6455 section 4.2.1). It returns the first reason to refuse,
-// or nil; then the upgrade has the offer that stands.
-func check(u *upgrade, set *settings) *refusal {
+// admit is the opening handshake's guards in their order (RFC 6455 section 4.2.1). It returns the first reason to refuse,
+// or nil; then the upgrade has the offer that stands, and its session counts.
+func admit(u *upgrade, set *settings) *refusal {
 	req, header := u.req, u.req.Header
 	if req.ProtoMajor > 1 {
 		return refuseProtocol
@@ -197,11 +191,14 @@ func check(u *upgrade, set *settings) *refusal {
 	if set.origins != nil && !allowsOrigin(set.origins, req) {
 		return refuseOrigin
 	}
-	if header[protocolHeader] != nil || header[extensionsHeader] != nil {
-		return checkOffer(u, set, header)
-	}
 	u.offer = noOffer
-	return nil
+	if header[protocolHeader] != nil || header[extensionsHeader] != nil {
+		refused = checkOffer(u, set, header)
+		if refused != nil {
+			return refused
+		}
+	}
+	return countConn(u, set.limits)
 }
 
 // oneKey is a key: 16 bytes in base64.
@@ -443,18 +440,17 @@ func below(prefix []string, path string) (rest string, ok bool) {
 	return path, true
 }
 
-// sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what should have been escaped and was not.
+// sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what should have been escaped and was not. A
+// middleware may know nothing of the raw path, which then no longer stands for the path.
 func sentPath(u *url.URL) string {
-	if u.RawPath != "" && isSent(u) {
-		return u.RawPath
+	if u.RawPath == "" {
+		return u.EscapedPath()
 	}
-	return u.EscapedPath()
-}
-
-// isSent reports whether a URL's raw path stands for its path still: a middleware may know nothing of it.
-func isSent(u *url.URL) bool {
 	decoded, err := url.PathUnescape(u.RawPath)
-	return err == nil && decoded == u.Path
+	if err != nil || decoded != u.Path {
+		return u.EscapedPath()
+	}
+	return u.RawPath
 }
 
 // acceptFor is the accept value that proves that key was read (RFC 6455 section 4.2.2).
@@ -467,20 +463,24 @@ func acceptFor(key string) string {
 // hides the connection.
 var errNotHijackable = errors.New("a middleware before wsfw hides the connection: move wsfw before it")
 
-// hijack takes the client's connection from the server, to be read from source, for something may have come already. The
-// server keeps the reader that it gives away for as long as its handler runs: that is left without its buffer of 4 KiB.
-func hijack(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err error) {
-	conn, buffered, err := http.NewResponseController(rw).Hijack()
+// takeClient takes the client's connection from the server, and reads first what may have come already. nil is for a client
+// that has been told why it cannot. The server keeps the reader that it gives away for as long as its handler runs: that is
+// left without its buffer of 4 KiB.
+func takeClient(u *upgrade) *peer {
+	conn, buffered, err := http.NewResponseController(u.rw).Hijack()
 	if err != nil {
-		return nil, nil, errNotHijackable
+		reportClient(u, refuseHijack, errNotHijackable)
+		refuse(u, refuseHijack)
+		return nil
 	}
+	u.taken = conn
+	client := newPeer(clientPeer, conn)
 	reader := buffered.Reader
-	source = conn
 	if reader.Buffered() > 0 {
-		source = after(early(reader), conn)
+		client.reader = after(early(reader), conn)
 	}
 	*reader = spent
-	return conn, source, nil
+	return client
 }
 
 // spent is a reader with nothing to read. The interpreter does not load *f() as a variable's value.
@@ -503,40 +503,40 @@ const switchingTimeout = 5 * time.Second
 // acceptClient takes the client's connection over and tells the client of the upstream's agreement. nil is for a client
 // that cannot be told.
 func acceptClient(u *upgrade, answer http.Header) *peer {
-	conn, source, err := hijack(u.rw)
-	if err != nil {
-		reportClient(u, refuseHijack, err)
-		refuse(u, refuseHijack)
+	client := takeClient(u)
+	if client == nil {
 		return nil
 	}
-	u.taken = conn
 	set := u.rw.Header()
 	if len(set) > 0 {
 		answer = merged(answer, set)
 	}
-	_ = conn.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	err = writeSwitching(conn, u.key, answer)
-	if err != nil {
-		reportClient(u, refuseGone, err)
+	if !writeSwitching(u, answer) {
 		return nil
 	}
-	_ = conn.SetWriteDeadline(never)
-	return &peer{name: clientPeer, conn: conn, source: conn, reader: source}
+	return client
 }
 
 // switchingForm is a 101 with an accept value and further header lines.
 const switchingForm = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n"
 
 // writeSwitching writes the client's 101, the only one that there is: for forward and inline alike. Of the upstream's 101
-// it has the end-to-end headers, and what has been negotiated, under the names that RFC 6455 gives it.
-func writeSwitching(client io.Writer, key string, answer http.Header) error {
+// it has the end-to-end headers, and what has been negotiated, under the names that RFC 6455 gives it. It is false for a
+// client that does not take it.
+func writeSwitching(u *upgrade, answer http.Header) bool {
 	lines := new(bytes.Buffer)
 	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
 		writeNegotiated(lines, answer)
 	}
 	_ = withoutNamed(answer).WriteSubset(lines, notToClient)
-	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines)
-	return err
+	_ = u.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
+	_, err := fmt.Fprintf(u.taken, switchingForm, acceptFor(u.key), lines)
+	_ = u.taken.SetWriteDeadline(never)
+	if err != nil {
+		reportClient(u, refuseGone, err)
+		return false
+	}
+	return true
 }
 
 // writeNegotiated writes what has been negotiated. An empty line says no more than none, and browsers take none.

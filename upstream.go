@@ -266,12 +266,13 @@ func forward(u *upgrade, to *upstream) {
 	}
 	release := onDone(u.req.Context(), conn)
 	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
-	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	head := new(bytes.Buffer)
+	limited := &io.LimitedReader{R: io.TeeReader(conn, head), N: maxAnswerHeader}
 	reader := bufio.NewReaderSize(limited, answerBufferBytes)
 	var answer *http.Response
 	err = writeRequest(u, to, e, key)
 	if err == nil {
-		answer, err = readAnswer(reader, limited, new(bytes.Buffer)) //nolint:bodyclose // it is read from the connection, which is closed
+		answer, err = readAnswer(reader, head) //nolint:bodyclose // it is read from the connection, which is closed
 	}
 	release()
 	_ = conn.SetDeadline(never)
@@ -297,10 +298,10 @@ func forward(u *upgrade, to *upstream) {
 	startSession(u, client, upstream)
 }
 
-// endpointFor is the endpoint for a request, with the target to ask for. It is nil where there is none: the client has been
-// told.
+// endpointFor is the endpoint for a request, with the target to ask for. It is nil where there is none, or where it leads
+// back to this gateway: the client has been told.
 func endpointFor(u *upgrade, to *upstream) *endpoint {
-	if leadsBack(u.req.Header["Via"]) {
+	if strings.Contains(strings.Join(u.req.Header["Via"], ","), pseudonym) {
 		refuse(u, refuseLoop)
 		return nil
 	}
@@ -311,11 +312,6 @@ func endpointFor(u *upgrade, to *upstream) *endpoint {
 		return nil
 	}
 	return &chosen
-}
-
-// leadsBack reports whether a request has been here before: the endpoint leads back to this gateway.
-func leadsBack(via []string) bool {
-	return strings.Contains(strings.Join(via, ","), pseudonym)
 }
 
 // failUpstream answers a client whose upstream could not be reached, and logs the cause, unless the client has gone and
@@ -340,6 +336,7 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 	if answer.StatusCode == http.StatusForbidden && !to.passHost && to.headers["Host"] == nil && u.req.Header["Origin"] != nil {
 		hintHost(u)
 	}
+	limited.R = u.dialed
 	limited.N = unlimited
 	release := onDone(u.req.Context(), u.dialed)
 	defer release()
@@ -449,27 +446,20 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 	})
 }
 
-// anyGet is the request that answers are read for, of which only the method counts.
-var anyGet = &http.Request{Method: http.MethodGet}
-
-// readAnswer reads an answer's header through limited, whose reader it wraps while that lasts. What it has read is in head
-// then, with what reader holds besides.
-func readAnswer(reader *bufio.Reader, limited *io.LimitedReader, head *bytes.Buffer) (*http.Response, error) {
-	source := limited.R
-	limited.R = io.TeeReader(source, head)
-	answer, err := http.ReadResponse(reader, anyGet)
+// readAnswer reads an answer's header, which comes through head.
+func readAnswer(reader *bufio.Reader, head *bytes.Buffer) (*http.Response, error) {
+	answer, err := http.ReadResponse(reader, nil)
 	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols || answer.Close {
-		answer, err = finalAnswer(reader, head, answer, err)
+		return finalAnswer(reader, head, answer, err)
 	}
-	limited.R = source
-	return answer, err
+	return answer, nil
 }
 
 // finalAnswer is the first answer that is no informational one, from this one on, whose header has come through head. err
 // is what has come of reading that.
 func finalAnswer(reader *bufio.Reader, head *bytes.Buffer, answer *http.Response, err error) (*http.Response, error) {
 	for i := 0; i < maxItems && err == nil && isInformational(answer); i++ {
-		answer, err = http.ReadResponse(reader, anyGet)
+		answer, err = http.ReadResponse(reader, nil)
 	}
 	if err != nil {
 		return nil, withoutQuotes(err)

@@ -2,7 +2,7 @@
 // after them until they end. The life of a request:
 //
 //	ServeHTTP ─ not ours ──────────────► next.ServeHTTP
-//	    └ admit: check, countConn ─ no ► refuse, one log line
+//	    └ admit ─ no ──────────────────► refuse, one log line
 //	        └ forward │ service ─ failed ► 502 / 504 / the answer as it came
 //	            └ acceptClient (the 101)
 //	                └ session: client → upstream   (this goroutine)
@@ -127,15 +127,6 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 	}
 }
 
-// admit is the first reason to refuse an upgrade, or nil; its session counts then.
-func admit(u *upgrade, set *settings) *refusal {
-	refused := check(u, set)
-	if refused != nil {
-		return refused
-	}
-	return countConn(u, set.limits)
-}
-
 // startSession has the session of two peers begin.
 func startSession(u *upgrade, client, upstream *peer) {
 	m := u.middleware
@@ -176,7 +167,8 @@ func giveBack(u *upgrade) {
 	}
 	s := u.session
 	if s == nil {
-		hangUp(u)
+		hangUpOn(u.dialed)
+		hangUpOn(u.taken)
 	} else if s.arrived.Load() < directionCount {
 		abandonSession(s)
 	} else if s.waits {
@@ -189,12 +181,6 @@ func abandonSession(s *session) {
 	defer swallow()
 	cut(s)
 	end(s)
-}
-
-// hangUp closes what connections an upgrade has without a session.
-func hangUp(u *upgrade) {
-	hangUpOn(u.dialed)
-	hangUpOn(u.taken)
 }
 
 // hangUpOn closes a connection, if there is one. One that panics must not keep another open.
