@@ -60,31 +60,32 @@ type outcome struct {
 	reason  string
 }
 
-// closeCause is why wsfw ends a session by itself, and the codes that it does so with.
+// closeCause is why wsfw ends a session by itself. The upstream's peer goes away; the client is told a code.
 type closeCause struct {
-	reason               string
-	toClient, toUpstream int
-	lost                 *peer // that no answer is waited for, or nil
-	clientLast           bool  // the client's connection is closed last: Traefik exits when there are no more of them
+	reason     string
+	code       int
+	lost       *peer // that no answer is waited for, or nil
+	clientLast bool  // the client's connection is closed last: Traefik exits when there are no more of them
 }
 
 var (
-	lifetimeReached = &closeCause{"session lifetime reached", closeGoingAway, closeGoingAway, nil, false}
-	inactive        = &closeCause{"inactivity timeout", closeGoingAway, closeGoingAway, nil, false}
+	lifetimeReached = &closeCause{reason: "session lifetime reached", code: closeGoingAway}
+	inactive        = &closeCause{reason: "inactivity timeout", code: closeGoingAway}
 )
 
 // restarting is the cause at a shutdown. A Traefik that shuts down exits as soon as it has no client's connection any more,
 // and ends the upstreams' with that.
 func restarting(s *session) *closeCause {
-	return &closeCause{"service restart", s.restartCode, closeGoingAway, nil, true}
+	return &closeCause{reason: "service restart", code: s.restartCode, clientLast: true}
 }
 
 // heartbeatTimeout is the cause where a peer owes us a sign of life.
 func heartbeatTimeout(s *session, x *peer) *closeCause {
-	if x.name == clientPeer {
-		return &closeCause{"client heartbeat timeout", closeGoingAway, closeGoingAway, x, false}
+	cause := &closeCause{reason: x.name + " heartbeat timeout", code: closeGoingAway, lost: x}
+	if x.name == upstreamPeer {
+		cause.code = s.upstreamLostCode
 	}
-	return &closeCause{"upstream heartbeat timeout", s.upstreamLostCode, closeGoingAway, x, false}
+	return cause
 }
 
 // lossFrame tells x that the other peer is lost: the upstream's peer goes away, the client's gateway has got no answer (RFC
@@ -103,31 +104,24 @@ func lossCode(s *session, x *peer) int {
 
 // dismiss ends the session by close frames of ours to both peers, unless it is ending already. A tunnel is cut.
 func dismiss(s *session, cause *closeCause) {
-	if concludeBy(s, cause) && s.tunnel {
-		go expire(s)
-	}
-}
-
-// concludeBy gives the session cause for its end; false where it has another.
-func concludeBy(s *session, cause *closeCause) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || s.over || s.outcome.endedBy != "" {
-		return false
+		return
 	}
 	s.outcome = outcome{endedBy: gateway, reason: cause.reason}
 	setClosing(s)
 	if s.tunnel {
-		return true
+		go expire(s)
+		return
 	}
-	s.outcome.code = cause.toClient
+	s.outcome.code = cause.code
 	s.waits = cause.clientLast
 	if cause.lost != nil {
 		cause.lost.state = closeTable[cause.lost.state][receivedClose]
 	}
-	leaveClose(s, s.toClient, closeFrame(cause.toClient, cause.reason, false))
-	leaveClose(s, s.toUpstream, closeFrame(cause.toUpstream, cause.reason, true))
-	return true
+	leaveClose(s, s.toClient, closeFrame(cause.code, cause.reason, false))
+	leaveClose(s, s.toUpstream, closeFrame(closeGoingAway, cause.reason, true))
 }
 
 // leaveClose gives f's pump a close frame to send to its destination, unless that has been sent one, or is to be. Needs
@@ -154,7 +148,9 @@ const partingTimeout = time.Second
 func passClose(s *session, f *direction) {
 	x, y, p := f.from, f.to, f.parser
 	s.mu.Lock()
-	closeFirst(s, x, p.said) // before the write, for the answer may come before that returns
+	if s.outcome.endedBy == "" {
+		closeFirst(s, x, p.said) // before the write, for the answer may come before that returns
+	}
 	pending := y.pendingClose
 	x.state = closeTable[x.state][receivedClose] // before it, too: y may hang up on it
 	s.mu.Unlock()
@@ -183,11 +179,9 @@ func passClose(s *session, f *direction) {
 	}
 }
 
-// closeFirst has the session close, for a close frame of x that says so, unless it does already. Needs session.mu.
+// closeFirst has the session close, for a close frame of x that says so. Needs session.mu.
 func closeFirst(s *session, x *peer, said *status) {
-	if s.outcome.endedBy == "" {
-		s.outcome = outcome{endedBy: x.name, code: said.code, reason: said.reason}
-	}
+	s.outcome = outcome{endedBy: x.name, code: said.code, reason: said.reason}
 	if !s.closing {
 		setClosing(s)
 	}
@@ -521,17 +515,8 @@ func readOn(s *session, f *direction) bool {
 }
 
 // closeWrite ends the stream to a connection and leaves the way back open. It is false where the connection cannot do that.
+// It goes by reflection, for the interpreter does not see the methods of a compiled value through an interface of ours.
 func closeWrite(conn net.Conn) bool {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite()
-		return true
-	}
-	return closeWriteOf(conn)
-}
-
-// closeWriteOf is closeWrite for a connection that is not TCP's own, as Traefik's: by reflection, for the interpreter does
-// not see the methods of a compiled value through an interface of ours.
-func closeWriteOf(conn net.Conn) bool {
 	method := reflect.ValueOf(conn).MethodByName("CloseWrite")
 	if !method.IsValid() {
 		return false
