@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -486,7 +487,7 @@ func (c *hijackedConn) SetWriteDeadline(t time.Time) error {
 const mostFrames = 48
 
 // takers has, by the return addresses of a stack, whether that is the proxy's: from [mostFrames]uintptr to bool. There are
-// as many as there are ways through the middlewares behind wsfw. To look up the functions takes ten times as long.
+// as many as there are ways through the middlewares behind wsfw. To write the stack out takes ten times as long.
 var takers sync.Map
 
 // byProxy reports whether it is Traefik's proxy that takes the connection over.
@@ -497,14 +498,7 @@ func byProxy() bool {
 	if ok {
 		return known.(bool)
 	}
-	var names []string
-	callers := runtime.CallersFrames(frames[:])
-	for more := true; more; {
-		var frame runtime.Frame
-		frame, more = callers.Next()
-		names = append(names, frame.Function)
-	}
-	yes := leadsToProxy(strings.Join(names, "\n"))
+	yes := leadsToProxy(string(debug.Stack()))
 	takers.Store(frames, yes)
 	return yes
 }
@@ -513,7 +507,7 @@ func byProxy() bool {
 // has connected to last. Another plugin between it and us may have put something between its connection and ours: that
 // would be a second interpreted function.
 func leadsToProxy(stack string) bool {
-	ours, _, found := strings.Cut(stack, "net/http/httputil.(*ReverseProxy).handleUpgradeResponse\n")
+	ours, _, found := strings.Cut(stack, "net/http/httputil.(*ReverseProxy).handleUpgradeResponse(")
 	return found && strings.Count(ours, "yaegi/interp.genFunctionWrapper") <= 1
 }
 
