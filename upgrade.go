@@ -36,9 +36,6 @@ type refusal struct {
 	header   map[string]string
 }
 
-// statusClientClosed is what Traefik, too, records for a client that did not wait.
-const statusClientClosed = 499
-
 var (
 	// upgradeHeaders are those of every 426 (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
 	upgradeHeaders = map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
@@ -59,7 +56,7 @@ var (
 	refuseLoop       = &refusal{http.StatusLoopDetected, "loop", "The WebSocket server behind this address leads back to it.", nil}
 	refuseGateway    = &refusal{http.StatusBadGateway, "upstream_failed", "The WebSocket server behind this address did not accept the connection.", nil}
 	refuseTimeout    = &refusal{http.StatusGatewayTimeout, "upstream_timeout", "The WebSocket server behind this address did not answer in time.", nil}
-	refuseGone       = &refusal{statusClientClosed, "client_gone", "The client closed the connection.", nil}
+	refuseGone       = &refusal{499, "client_gone", "The client closed the connection.", nil} // Traefik's status for that, too
 	refuseRestart    = &refusal{http.StatusServiceUnavailable, "restarting", "This gateway is restarting: connect again in a moment.", retrySoon}
 	refuseFull       = &refusal{http.StatusServiceUnavailable, "too_many_sessions", "There are as many WebSocket sessions here as there may be: connect again later.", retryLater}
 	refuseClientFull = &refusal{http.StatusTooManyRequests, "too_many_sessions_of_client", "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", retryLater}
@@ -443,11 +440,8 @@ func below(prefix []string, path string) (rest string, ok bool) {
 // sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what should have been escaped and was not. A
 // middleware may know nothing of the raw path, which then no longer stands for the path.
 func sentPath(u *url.URL) string {
-	if u.RawPath == "" {
-		return u.EscapedPath()
-	}
 	decoded, err := url.PathUnescape(u.RawPath)
-	if err != nil || decoded != u.Path {
+	if u.RawPath == "" || err != nil || decoded != u.Path {
 		return u.EscapedPath()
 	}
 	return u.RawPath
@@ -483,13 +477,8 @@ func takeClient(u *upgrade) *peer {
 	return client
 }
 
-// spent is a reader with nothing to read. The interpreter does not load *f() as a variable's value.
-var spent = newSpent()
-
-func newSpent() bufio.Reader {
-	r := bufio.NewReaderSize(strings.NewReader(""), 0)
-	return *r
-}
+// spent is a reader with nothing to read.
+var spent bufio.Reader
 
 // early is what a reader holds beyond what was read from it, in memory of its own.
 func early(r *bufio.Reader) []byte {
@@ -503,15 +492,11 @@ const switchingTimeout = 5 * time.Second
 // acceptClient takes the client's connection over and tells the client of the upstream's agreement. nil is for a client
 // that cannot be told.
 func acceptClient(u *upgrade, answer http.Header) *peer {
-	client := takeClient(u)
-	if client == nil {
-		return nil
-	}
-	set := u.rw.Header()
+	client, set := takeClient(u), u.rw.Header()
 	if len(set) > 0 {
 		answer = merged(answer, set)
 	}
-	if !writeSwitching(u, answer) {
+	if client == nil || !writeSwitching(u, answer) {
 		return nil
 	}
 	return client

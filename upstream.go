@@ -247,44 +247,44 @@ var ofHandshake = map[string]bool{
 // forward asks the upstream for what the client has asked for, and joins the two once it has agreed. Otherwise it answers
 // the client. It waits for the upstream's answer within upgradeTimeout, and for as long as the client waits.
 func forward(u *upgrade, to *upstream) {
-	e := to.endpoint
-	if to.varies || u.req.URL.RawQuery != "" || u.req.Header["Via"] != nil {
+	e, req := to.endpoint, u.req
+	if to.varies || req.URL.RawQuery != "" || req.Header["Via"] != nil {
 		e = endpointFor(u, to)
 	}
 	if e == nil {
 		return
 	}
 	u.upstream = e.label
-	conn, err := dial(u.req.Context(), to, e)
+	ctx := req.Context()
+	conn, err := dial(ctx, to, e)
 	if err != nil {
 		failUpstream(u, err)
 		return
 	}
 	u.dialed = conn
-	if to.upgradeTimeout > 0 {
-		_ = conn.SetDeadline(time.Now().Add(to.upgradeTimeout))
-	}
-	release := onDone(u.req.Context(), conn)
+	release := onDone(ctx, conn)
 	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
 	head := new(bytes.Buffer)
 	limited := &io.LimitedReader{R: io.TeeReader(conn, head), N: maxAnswerHeader}
 	reader := bufio.NewReaderSize(limited, answerBufferBytes)
-	var answer *http.Response
 	err = writeRequest(u, to, e, key)
-	if err == nil {
-		answer, err = readAnswer(reader, head) //nolint:bodyclose // it is read from the connection, which is closed
-	}
-	release()
-	_ = conn.SetDeadline(never)
-	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
-		passAnswer(u, answer, limited)
+	if err != nil {
+		failUpstream(u, err)
 		return
 	}
-	if err == nil {
+	answer, err := readAnswer(reader, head) //nolint:bodyclose // it is read from the connection, which is closed
+	switching := err == nil && answer.StatusCode == http.StatusSwitchingProtocols
+	if switching {
 		err = verify(u, answer.Header, acceptFor(key))
 	}
 	if err != nil {
 		failUpstream(u, err)
+		return
+	}
+	release()
+	_ = conn.SetDeadline(never)
+	if !switching {
+		passAnswer(u, answer, limited)
 		return
 	}
 	client := acceptClient(u, answer.Header)
@@ -347,7 +347,7 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 // upstream's tail.
 const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s%s"
 
-// writeRequest writes the opening handshake's request to e.
+// writeRequest writes the opening handshake's request to e, and has the connection's reads fail when its answer is late.
 func writeRequest(u *upgrade, to *upstream, e *endpoint, key string) error {
 	header, source, host := withoutNamed(u.req.Header), "", e.host
 	if to.passHost {
@@ -360,6 +360,9 @@ func writeRequest(u *upgrade, to *upstream, e *endpoint, key string) error {
 	}
 	lines := new(bytes.Buffer)
 	_ = header.WriteSubset(lines, to.withheld)
+	if to.upgradeTimeout > 0 {
+		_ = u.dialed.SetDeadline(time.Now().Add(to.upgradeTimeout))
+	}
 	_, err := fmt.Fprintf(u.dialed, requestForm, e.target, host, key, u.offer.lines, source, lines, to.tail)
 	return err
 }

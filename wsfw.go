@@ -84,9 +84,10 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 // converse is a session, from its beginning to its record. It has next to nothing in it, for a goroutine keeps the frame
 // that it is started in.
 func converse(u *upgrade) {
-	go pump(u.session, u.session.toClient)
-	pump(u.session, u.session.toUpstream)
-	<-u.session.ended
+	s := u.session
+	go pump(s, s.toClient)
+	pump(s, s.toUpstream)
+	<-s.ended
 	leave(u)
 }
 
@@ -122,8 +123,12 @@ type upgrade struct {
 // newUpgrade is a request for a session, of which nothing has come yet.
 func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgrade {
 	ip, _, _ := net.SplitHostPort(req.RemoteAddr)
+	path := req.URL.EscapedPath()
+	if req.URL.RawPath != "" {
+		path = sentPath(req.URL)
+	}
 	return &upgrade{
-		middleware: m, rw: rw, req: req, started: time.Now(), ip: ip, path: sentPath(req.URL), server: serverOf(req.Context()),
+		middleware: m, rw: rw, req: req, started: time.Now(), ip: ip, path: path, server: serverOf(req.Context()),
 	}
 }
 
