@@ -148,8 +148,11 @@ const partingTimeout = time.Second
 func passClose(s *session, f *direction) {
 	x, y, p := f.from, f.to, f.parser
 	s.mu.Lock()
-	if s.outcome.endedBy == "" {
-		closeFirst(s, x, p.said) // before the write, for the answer may come before that returns
+	if s.outcome.endedBy == "" { // before the write, for the answer may come before that returns
+		s.outcome = outcome{endedBy: x.name, code: p.said.code, reason: p.said.reason}
+	}
+	if !s.closing {
+		setClosing(s)
 	}
 	pending := y.pendingClose
 	x.state = closeTable[x.state][receivedClose] // before it, too: y may hang up on it
@@ -176,14 +179,6 @@ func passClose(s *session, f *direction) {
 		cut(s)
 	} else {
 		awaitEnd(s, f)
-	}
-}
-
-// closeFirst has the session close, for a close frame of x that says so. Needs session.mu.
-func closeFirst(s *session, x *peer, said *status) {
-	s.outcome = outcome{endedBy: x.name, code: said.code, reason: said.reason}
-	if !s.closing {
-		setClosing(s)
 	}
 }
 
