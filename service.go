@@ -322,8 +322,12 @@ func failService(h *hijackWriter, cause error) {
 		r = refuseTimeout
 	}
 	reportUpstream(h.upgrade, r, cause)
+	recorder := httptest.NewRecorder()
+	answerRefusal(recorder, h.upgrade.req, r)
+	answer := recorder.Result()
+	answer.Close = true
 	_ = h.upgrade.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	_, _ = h.upgrade.taken.Write(responseOf(h.upgrade.req, r))
+	_ = answer.Write(h.upgrade.taken)
 }
 
 // deadEnd is what Traefik's proxy gets for its client's connection. Nothing comes from it, and what is written to it is

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -95,17 +94,6 @@ var closeToken = regexp.MustCompile(`(?i)(?:^|,)[ \t]*close[ \t]*(?:,|$)`)
 // saysClose reports whether a Connection header has the token close.
 func saysClose(header http.Header) bool {
 	return closeToken.MatchString(strings.Join(header["Connection"], ","))
-}
-
-// responseOf is what answerRefusal says, for a connection that the server has given away already.
-func responseOf(req *http.Request, r *refusal) []byte {
-	recorder := httptest.NewRecorder()
-	answerRefusal(recorder, req, r)
-	answer := recorder.Result()
-	answer.Close = true
-	var b bytes.Buffer
-	_ = answer.Write(&b)
-	return b.Bytes()
 }
 
 // maxItems is how many items a list in a header, and how many segments a path may have: more than anybody means.
