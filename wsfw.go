@@ -184,7 +184,6 @@ func giveBack(u *upgrade) {
 // abandonSession ends a session whose directions have not both run, for something has panicked before.
 func abandonSession(s *session) {
 	defer swallow()
-	cut(s)
 	end(s)
 }
 
