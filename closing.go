@@ -60,31 +60,32 @@ type outcome struct {
 	reason  string
 }
 
-// closeCause is why wsfw ends a session by itself, and the codes that it does so with.
+// closeCause is why wsfw ends a session by itself. The upstream's peer goes away; the client is told a code.
 type closeCause struct {
-	reason               string
-	toClient, toUpstream int
-	lost                 *peer // that no answer is waited for, or nil
-	clientLast           bool  // the client's connection is closed last: Traefik exits when there are no more of them
+	reason     string
+	code       int
+	lost       *peer // that no answer is waited for, or nil
+	clientLast bool  // the client's connection is closed last: Traefik exits when there are no more of them
 }
 
 var (
-	lifetimeReached = &closeCause{"session lifetime reached", closeGoingAway, closeGoingAway, nil, false}
-	inactive        = &closeCause{"inactivity timeout", closeGoingAway, closeGoingAway, nil, false}
+	lifetimeReached = &closeCause{reason: "session lifetime reached", code: closeGoingAway}
+	inactive        = &closeCause{reason: "inactivity timeout", code: closeGoingAway}
 )
 
 // restarting is the cause at a shutdown. A Traefik that shuts down exits as soon as it has no client's connection any more,
 // and ends the upstreams' with that.
 func restarting(s *session) *closeCause {
-	return &closeCause{"service restart", s.restartCode, closeGoingAway, nil, true}
+	return &closeCause{reason: "service restart", code: s.restartCode, clientLast: true}
 }
 
 // heartbeatTimeout is the cause where a peer owes us a sign of life.
 func heartbeatTimeout(s *session, x *peer) *closeCause {
-	if x.name == clientPeer {
-		return &closeCause{"client heartbeat timeout", closeGoingAway, closeGoingAway, x, false}
+	cause := &closeCause{reason: x.name + " heartbeat timeout", code: closeGoingAway, lost: x}
+	if x.name == upstreamPeer {
+		cause.code = s.upstreamLostCode
 	}
-	return &closeCause{"upstream heartbeat timeout", s.upstreamLostCode, closeGoingAway, x, false}
+	return cause
 }
 
 // lossFrame tells x that the other peer is lost: the upstream's peer goes away, the client's gateway has got no answer (RFC
@@ -103,31 +104,24 @@ func lossCode(s *session, x *peer) int {
 
 // dismiss ends the session by close frames of ours to both peers, unless it is ending already. A tunnel is cut.
 func dismiss(s *session, cause *closeCause) {
-	if concludeBy(s, cause) && s.tunnel {
-		go expire(s)
-	}
-}
-
-// concludeBy gives the session cause for its end; false where it has another.
-func concludeBy(s *session, cause *closeCause) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || s.over || s.outcome.endedBy != "" {
-		return false
+		return
 	}
 	s.outcome = outcome{endedBy: gateway, reason: cause.reason}
 	setClosing(s)
 	if s.tunnel {
-		return true
+		go expire(s)
+		return
 	}
-	s.outcome.code = cause.toClient
+	s.outcome.code = cause.code
 	s.waits = cause.clientLast
 	if cause.lost != nil {
 		cause.lost.state = closeTable[cause.lost.state][receivedClose]
 	}
-	leaveClose(s, s.toClient, closeFrame(cause.toClient, cause.reason, false))
-	leaveClose(s, s.toUpstream, closeFrame(cause.toUpstream, cause.reason, true))
-	return true
+	leaveClose(s, s.toClient, closeFrame(cause.code, cause.reason, false))
+	leaveClose(s, s.toUpstream, closeFrame(closeGoingAway, cause.reason, true))
 }
 
 // leaveClose gives f's pump a close frame to send to its destination, unless that has been sent one, or is to be. Needs
@@ -147,25 +141,33 @@ func leaveClose(s *session, f *direction, frame []byte) {
 // partingTimeout is how long a peer that nothing is expected of may take for what it is still sent.
 const partingTimeout = time.Second
 
-// passUsualClose is passClose, and what follows it, for the end that almost all sessions have: a close frame goes on to a
-// peer that nothing else is to be sent, and is answered, or is the answer. It takes the fewest steps, for an interpreted
-// session's end costs as much as its beginning. It is false where there is more to it.
-func passUsualClose(s *session, f *direction) bool {
+// passClose is the end of a direction by a close frame of its source, before which its parsing has ended. The frame goes on
+// to the destination, and is answered, or is the answer. Where a close frame of ours is meant for the destination, the
+// source has answered that which it was sent. It takes few steps, for almost every session ends here, and an interpreted
+// session's end costs as much as its beginning.
+func passClose(s *session, f *direction) {
 	x, y, p := f.from, f.to, f.parser
 	s.mu.Lock()
-	if !s.closing {
-		closeFirst(s, x, p.said)
-	} else if x.state != closeSent || y.state != closeReceived || y.pendingClose != nil {
-		s.mu.Unlock()
-		return false
+	if s.outcome.endedBy == "" { // before the write, for the answer may come before that returns
+		s.outcome = outcome{endedBy: x.name, code: p.said.code, reason: p.said.reason}
 	}
-	x.state = closeTable[x.state][receivedClose] // before the write: y may hang up on it
+	if !s.closing {
+		setClosing(s)
+	}
+	pending := y.pendingClose
+	x.state = closeTable[x.state][receivedClose] // before it, too: y may hang up on it
 	s.mu.Unlock()
+	if pending != nil {
+		sendClose(s, f, pending)
+		advance(s, x, receivedClose)
+		drain(s, f)
+		return
+	}
 	n, err := y.conn.Write(p.closing)
 	if err != nil {
 		unwritable(s, f, err)
 		drain(s, f)
-		return true
+		return
 	}
 	p.frames++
 	f.bytes += int64(n)
@@ -178,15 +180,6 @@ func passUsualClose(s *session, f *direction) bool {
 	} else {
 		awaitEnd(s, f)
 	}
-	return true
-}
-
-// closeFirst has the session close, for a close frame of x that says so. Needs session.mu.
-func closeFirst(s *session, x *peer, said *status) {
-	if s.outcome.endedBy == "" {
-		s.outcome = outcome{endedBy: x.name, code: said.code, reason: said.reason}
-	}
-	setClosing(s)
 }
 
 // awaitEnd is drain where all that is usually left is that the other direction ends the session.
@@ -198,32 +191,6 @@ func awaitEnd(s *session, f *direction) {
 		}
 	}
 	drain(s, f)
-}
-
-// passClose passes on the close frame before which f's parsing has ended. The outcome is concluded first, for the answer may
-// come before the write returns. Where a close frame of ours is meant for the destination, the source has answered that
-// which it was sent.
-func passClose(s *session, f *direction) {
-	p, frame := f.parser, f.parser.closing
-	conclude(s, f.from.name, p.said.code, p.said.reason)
-	pending := startClosing(s, f)
-	if pending != nil {
-		frame = pending
-	}
-	s.mu.Lock()
-	f.from.state = closeTable[f.from.state][receivedClose] // before the write: the destination may hang up on it
-	s.mu.Unlock()
-	_, err := f.to.conn.Write(frame)
-	if err != nil && pending == nil {
-		unwritable(s, f, err)
-		return
-	}
-	if pending == nil {
-		p.frames++
-		f.bytes += int64(len(frame))
-	}
-	advance(s, f.from, receivedClose)
-	advance(s, f.to, sentClose)
 }
 
 // breach answers a fault of f's source: both peers are told, each by the pump to it. But for text, a fault is found before
@@ -545,17 +512,8 @@ func readOn(s *session, f *direction) bool {
 }
 
 // closeWrite ends the stream to a connection and leaves the way back open. It is false where the connection cannot do that.
+// It goes by reflection, for the interpreter does not see the methods of a compiled value through an interface of ours.
 func closeWrite(conn net.Conn) bool {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite()
-		return true
-	}
-	return closeWriteOf(conn)
-}
-
-// closeWriteOf is closeWrite for a connection that is not TCP's own, as Traefik's: by reflection, for the interpreter does
-// not see the methods of a compiled value through an interface of ours.
-func closeWriteOf(conn net.Conn) bool {
 	method := reflect.ValueOf(conn).MethodByName("CloseWrite")
 	if !method.IsValid() {
 		return false

@@ -117,7 +117,7 @@ func onRead(s *session, f *direction, n int, err error) bool {
 		return enterWork(s, f, n, err)
 	}
 	if p.fault == nil {
-		endByClose(s, f)
+		passClose(s, f)
 	} else {
 		breach(s, f)
 		drain(s, f)
@@ -223,22 +223,13 @@ func work(s *session, f *direction, n int, err error) bool {
 		breach(s, f)
 		drain(s, f)
 	} else if p.closing != nil {
-		endByClose(s, f)
+		passClose(s, f)
 	} else if readErr == nil || errors.Is(readErr, os.ErrDeadlineExceeded) {
 		return true
 	} else {
 		endOfStream(s, f)
 	}
 	return false
-}
-
-// endByClose is the end of a direction by its source's close frame.
-func endByClose(s *session, f *direction) {
-	if passUsualClose(s, f) {
-		return
-	}
-	passClose(s, f)
-	drain(s, f)
 }
 
 // lookUp is what a pump does after each time at work. It is false at the end of the direction.

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -138,19 +139,15 @@ func (h *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if h.hidden {
 		return nil, nil, errNotHijackable
 	}
-	conn, source, err := hijack(h.ResponseWriter)
-	if err != nil {
+	client := takeClient(h.upgrade)
+	if client == nil {
 		h.hidden = true
-		reportClient(h.upgrade, refuseHijack, err)
-		refuse(h.upgrade, refuseHijack)
-		return nil, nil, err
+		return nil, nil, errNotHijackable
 	}
 	h.hijacked.Store(true)
 	h.trace.GetConn = untraced.GetConn
 	h.trace.GotConn = untraced.GotConn
-	h.upgrade.taken = conn
-	h.client = newPeer(clientPeer, conn)
-	h.client.reader = source
+	h.client = client
 	if h.switching {
 		h.head = headOf(h.Header())
 	}
@@ -256,13 +253,12 @@ func flushSoon(h *hijackWriter) {
 // no agreement to one.
 func joinService(h *hijackWriter, source io.Reader) {
 	u, head := h.upgrade, new(bytes.Buffer)
-	limited := &io.LimitedReader{R: source, N: maxAnswerHeader}
+	all := source
 	if h.head != nil {
-		limited.R = after(h.head, source)
+		all = after(h.head, source)
 	}
-	reader := bufio.NewReaderSize(limited, hijackWrites)
-	//nolint:bodyclose // the body is read from the connection, which is closed
-	answer, err := readAnswer(reader, limited, head)
+	reader := bufio.NewReaderSize(io.LimitReader(io.TeeReader(all, head), maxAnswerHeader), hijackWrites)
+	answer, err := readAnswer(reader, head) //nolint:bodyclose // the body is read from the connection, which is closed
 	_ = h.upstream.source.SetReadDeadline(never)
 	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
 		passService(h, io.MultiReader(head, source))
@@ -283,12 +279,7 @@ func joinService(h *hijackWriter, source io.Reader) {
 	if len(rest) > 0 {
 		h.upstream.reader = after(rest, h.upstream.source)
 	}
-	_ = u.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	err = writeSwitching(u.taken, u.key, answer.Header)
-	_ = u.taken.SetWriteDeadline(never)
-	if err != nil {
-		reportClient(u, refuseGone, err)
-	} else {
+	if writeSwitching(u, answer.Header) {
 		startSession(u, h.client, h.upstream)
 	}
 }
@@ -331,8 +322,12 @@ func failService(h *hijackWriter, cause error) {
 		r = refuseTimeout
 	}
 	reportUpstream(h.upgrade, r, cause)
+	recorder := httptest.NewRecorder()
+	answerRefusal(recorder, h.upgrade.req, r)
+	answer := recorder.Result()
+	answer.Close = true
 	_ = h.upgrade.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	_, _ = h.upgrade.taken.Write(responseOf(r))
+	_ = answer.Write(h.upgrade.taken)
 }
 
 // deadEnd is what Traefik's proxy gets for its client's connection. Nothing comes from it, and what is written to it is
@@ -496,7 +491,7 @@ func (c *hijackedConn) SetWriteDeadline(t time.Time) error {
 const mostFrames = 48
 
 // takers has, by the return addresses of a stack, whether that is the proxy's: from [mostFrames]uintptr to bool. There are
-// as many as there are ways through the middlewares behind wsfw. To look up the functions takes ten times as long.
+// as many as there are ways through the middlewares behind wsfw. To write the stack out takes ten times as long.
 var takers sync.Map
 
 // byProxy reports whether it is Traefik's proxy that takes the connection over.
@@ -507,14 +502,7 @@ func byProxy() bool {
 	if ok {
 		return known.(bool)
 	}
-	var names []string
-	callers := runtime.CallersFrames(frames[:])
-	for more := true; more; {
-		var frame runtime.Frame
-		frame, more = callers.Next()
-		names = append(names, frame.Function)
-	}
-	yes := leadsToProxy(strings.Join(names, "\n"))
+	yes := leadsToProxy(string(debug.Stack()))
 	takers.Store(frames, yes)
 	return yes
 }
@@ -523,7 +511,7 @@ func byProxy() bool {
 // has connected to last. Another plugin between it and us may have put something between its connection and ours: that
 // would be a second interpreted function.
 func leadsToProxy(stack string) bool {
-	ours, _, found := strings.Cut(stack, "net/http/httputil.(*ReverseProxy).handleUpgradeResponse\n")
+	ours, _, found := strings.Cut(stack, "net/http/httputil.(*ReverseProxy).handleUpgradeResponse(")
 	return found && strings.Count(ours, "yaegi/interp.genFunctionWrapper") <= 1
 }
 

@@ -216,8 +216,8 @@ func allStacks() string {
 // TestWhoTakesOver tells Traefik's proxy from others by its stack.
 func TestWhoTakesOver(t *testing.T) {
 	const (
-		wrapper = "github.com/traefik/yaegi/interp.genFunctionWrapper.func1.1\nreflect.callReflect\n"
-		proxy   = "net/http/httputil.(*ReverseProxy).handleUpgradeResponse\nnet/http/httputil.(*ReverseProxy).ServeHTTP\n"
+		wrapper = "github.com/traefik/yaegi/interp.genFunctionWrapper.func1.1({0x1, 0x2})\nreflect.callReflect(0x1)\n"
+		proxy   = "net/http/httputil.(*ReverseProxy).handleUpgradeResponse(0x1)\nnet/http/httputil.(*ReverseProxy).ServeHTTP(0x1)\n"
 	)
 	for name, c := range map[string]struct {
 		stack string

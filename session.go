@@ -131,11 +131,12 @@ func newSession(client, upstream *peer, rules *frameRules, set *settings, report
 	l := set.limits
 	started := time.Now()
 	parsers := append([]parser(nil), t.parsers...)
+	up, down := &parsers[0], &parsers[1]
 	near := make([]byte, restBuffer)
 	far := make([]byte, restBuffer)
-	parsers[0].opened = started
-	toUpstream := &direction{from: client, to: upstream, started: started, parser: &parsers[0], idle: true, buf: near, atRest: near, readBy: forever, writeBy: forever}
-	toClient := &direction{from: upstream, to: client, started: started, parser: &parsers[1], idle: true, buf: far, atRest: far, readBy: forever, writeBy: forever}
+	up.opened = started
+	toUpstream := &direction{from: client, to: upstream, started: started, parser: up, idle: true, buf: near, atRest: near, readBy: forever, writeBy: forever}
+	toClient := &direction{from: upstream, to: client, started: started, parser: down, idle: true, buf: far, atRest: far, readBy: forever, writeBy: forever}
 	s := &session{
 		limits:     l,
 		tunnel:     set.tunnel,
@@ -157,16 +158,11 @@ func newSession(client, upstream *peer, rules *frameRules, set *settings, report
 	if t.furnished {
 		furnish(s, t)
 	}
-	if set.tunnel {
-		keepOut(s)
+	if set.tunnel { // no frame there ever ends, so nothing of ours goes between two
+		up.left = 1
+		down.left = 1
 	}
 	return s
-}
-
-// keepOut has nothing of ours go into a tunnel, for good: no frame there ever ends.
-func keepOut(s *session) {
-	s.toUpstream.parser.left = 1
-	s.toClient.parser.left = 1
 }
 
 // reverse is the other direction.
@@ -219,14 +215,11 @@ func begin(s *session, on *server) {
 func end(s *session) {
 	withdraw(s)
 	s.cutting.Lock()
-	if !s.isCut {
-		s.mu.Lock()
-		s.over = true
-		waits := s.waits
-		s.mu.Unlock()
-		sever(s, waits)
-	}
+	isCut := s.isCut
 	s.cutting.Unlock()
+	if !isCut {
+		cut(s)
+	}
 }
 
 // arrive, deferred, ends a direction, and the session with the last one. A panic ends the session, too.
@@ -269,36 +262,21 @@ func cut(s *session) {
 	s.mu.Unlock()
 	s.cutting.Lock()
 	if !s.isCut {
-		sever(s, waits)
+		s.isCut = true
+		closePeer(s.upstream)
+		if waits {
+			silence(s.client)
+		} else {
+			closePeer(s.client)
+		}
 	}
 	s.cutting.Unlock()
-}
-
-// sever is cut for the first who comes to it. Needs session.cutting.
-func sever(s *session, waits bool) {
-	s.isCut = true
-	if waits {
-		closePeer(s.upstream)
-		silence(s.client)
-	} else if s.upstream.service != nil {
-		closePeer(s.upstream)
-		closePeer(s.client)
-	} else {
-		closeBoth(s.upstream.conn, s.client.conn)
-	}
 }
 
 // silence has nobody read or write a peer's connection any more. From here on no deadline of it is moved: see over.
 func silence(x *peer) {
 	defer swallow()
 	_ = x.conn.SetDeadline(past)
-}
-
-// closeBoth closes two connections; one that panics does not keep the other open.
-func closeBoth(one, other net.Conn) {
-	defer swallow()
-	defer other.Close()
-	_ = one.Close()
 }
 
 // closePeer closes a peer's connection; one that panics must not keep the other open.

@@ -364,7 +364,7 @@ func oneClose(b []byte, mask bool) bool {
 		return false
 	}
 	code, _ := saidIn(b)
-	return code == closeGoingAway || code == closeProtocol || code == closeInvalidData || code == closeBadGateway
+	return code == closeGoingAway || code == closeProtocol || code == closeInvalidData || code == closeTooBig || code == closeBadGateway
 }
 
 // lawfulOutput is whether out is a prefix of in, or a prefix that ends between two

@@ -69,33 +69,22 @@ func loadFiles(t *tlsSource, m *mistakes) *tls.Config {
 		NextProtos:         []string{"http/1.1"},
 	}
 	if t.caFile != "" {
-		loadRoots(t, m, config)
+		pem, err := os.ReadFile(t.caFile)
+		if err != nil {
+			m.add("tls.caFile", quoted(t.caFile), "cannot be read: "+err.Error())
+		}
+		config.RootCAs = x509.NewCertPool()
+		usable := config.RootCAs.AppendCertsFromPEM(pem)
+		m.addIf(err == nil && !usable, "tls.caFile", quoted(t.caFile), "holds no certificate in PEM form")
 	}
 	m.addIf(t.certFile == "" && t.keyFile != "", "tls.keyFile", "set without tls.certFile", "name both or neither")
 	m.addIf(t.certFile != "" && t.keyFile == "", "tls.certFile", "set without tls.keyFile", "name both or neither")
 	if t.certFile != "" && t.keyFile != "" {
-		loadPair(t, m, config)
+		pair, err := tls.LoadX509KeyPair(t.certFile, t.keyFile)
+		if err != nil {
+			m.add("tls.certFile", quoted(t.certFile), "cannot be used with tls.keyFile: "+err.Error())
+		}
+		config.Certificates = []tls.Certificate{pair}
 	}
 	return config
-}
-
-// loadRoots reads the authorities into config.
-func loadRoots(t *tlsSource, m *mistakes, config *tls.Config) {
-	pem, err := os.ReadFile(t.caFile)
-	if err != nil {
-		m.add("tls.caFile", quoted(t.caFile), "cannot be read: "+err.Error())
-		return
-	}
-	config.RootCAs = x509.NewCertPool()
-	m.addIf(!config.RootCAs.AppendCertsFromPEM(pem), "tls.caFile", quoted(t.caFile), "holds no certificate in PEM form")
-}
-
-// loadPair reads our own certificate and its key into config.
-func loadPair(t *tlsSource, m *mistakes, config *tls.Config) {
-	pair, err := tls.LoadX509KeyPair(t.certFile, t.keyFile)
-	if err != nil {
-		m.add("tls.certFile", quoted(t.certFile), "cannot be used with tls.keyFile: "+err.Error())
-		return
-	}
-	config.Certificates = []tls.Certificate{pair}
 }

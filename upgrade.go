@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -36,9 +35,6 @@ type refusal struct {
 	header   map[string]string
 }
 
-// statusClientClosed is what Traefik, too, records for a client that did not wait.
-const statusClientClosed = 499
-
 var (
 	// upgradeHeaders are those of every 426 (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
 	upgradeHeaders = map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
@@ -59,7 +55,7 @@ var (
 	refuseLoop       = &refusal{http.StatusLoopDetected, "loop", "The WebSocket server behind this address leads back to it.", nil}
 	refuseGateway    = &refusal{http.StatusBadGateway, "upstream_failed", "The WebSocket server behind this address did not accept the connection.", nil}
 	refuseTimeout    = &refusal{http.StatusGatewayTimeout, "upstream_timeout", "The WebSocket server behind this address did not answer in time.", nil}
-	refuseGone       = &refusal{statusClientClosed, "client_gone", "The client closed the connection.", nil}
+	refuseGone       = &refusal{499, "client_gone", "The client closed the connection.", nil} // Traefik's status for that, too
 	refuseRestart    = &refusal{http.StatusServiceUnavailable, "restarting", "This gateway is restarting: connect again in a moment.", retrySoon}
 	refuseFull       = &refusal{http.StatusServiceUnavailable, "too_many_sessions", "There are as many WebSocket sessions here as there may be: connect again later.", retryLater}
 	refuseClientFull = &refusal{http.StatusTooManyRequests, "too_many_sessions_of_client", "This client has as many WebSocket sessions here as it may have: close one, or connect again later.", retryLater}
@@ -98,20 +94,6 @@ var closeToken = regexp.MustCompile(`(?i)(?:^|,)[ \t]*close[ \t]*(?:,|$)`)
 // saysClose reports whether a Connection header has the token close.
 func saysClose(header http.Header) bool {
 	return closeToken.MatchString(strings.Join(header["Connection"], ","))
-}
-
-// responseOf is the refusal for a connection that the server has given away already.
-func responseOf(r *refusal) []byte {
-	body := r.sentence + "\n"
-	answer := &http.Response{
-		StatusCode: r.status, ProtoMajor: 1, ProtoMinor: 1, Close: true,
-		Header:        http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}},
-		ContentLength: int64(len(body)),
-		Body:          io.NopCloser(strings.NewReader(body)),
-	}
-	var b bytes.Buffer
-	_ = answer.Write(&b)
-	return b.Bytes()
 }
 
 // maxItems is how many items a list in a header, and how many segments a path may have: more than anybody means.
@@ -153,20 +135,17 @@ func isLong(list string) bool {
 	return strings.Count(list, ",") >= maxItems
 }
 
+// listItem is an item of a list, without the spaces around it.
+var listItem = regexp.MustCompile(`[^,\s](?:[^,]*[^,\s])?`)
+
 // listItems are the items of a list that may be spread over several header lines. Whoever calls it has bounded that.
 func listItems(lines []string) []string {
-	var items []string
-	for _, item := range strings.Split(strings.Join(lines, ","), ",") {
-		if item = strings.TrimSpace(item); item != "" {
-			items = append(items, item)
-		}
-	}
-	return items
+	return listItem.FindAllString(strings.Join(lines, ","), -1)
 }
 
-// check is the opening handshake's guards in their order (RFC 6455 section 4.2.1). It returns the first reason to refuse,
-// or nil; then the upgrade has the offer that stands.
-func check(u *upgrade, set *settings) *refusal {
+// admit is the opening handshake's guards in their order (RFC 6455 section 4.2.1). It returns the first reason to refuse,
+// or nil; then the upgrade has the offer that stands, and its session counts.
+func admit(u *upgrade, set *settings) *refusal {
 	req, header := u.req, u.req.Header
 	if req.ProtoMajor > 1 {
 		return refuseProtocol
@@ -197,11 +176,14 @@ func check(u *upgrade, set *settings) *refusal {
 	if set.origins != nil && !allowsOrigin(set.origins, req) {
 		return refuseOrigin
 	}
-	if header[protocolHeader] != nil || header[extensionsHeader] != nil {
-		return checkOffer(u, set, header)
-	}
 	u.offer = noOffer
-	return nil
+	if header[protocolHeader] != nil || header[extensionsHeader] != nil {
+		refused = checkOffer(u, set, header)
+		if refused != nil {
+			return refused
+		}
+	}
+	return countConn(u, set.limits)
 }
 
 // oneKey is a key: 16 bytes in base64.
@@ -443,18 +425,14 @@ func below(prefix []string, path string) (rest string, ok bool) {
 	return path, true
 }
 
-// sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what should have been escaped and was not.
+// sentPath is a URL's path escaped as it was sent. Unlike EscapedPath it keeps what should have been escaped and was not. A
+// middleware may know nothing of the raw path, which then no longer stands for the path.
 func sentPath(u *url.URL) string {
-	if u.RawPath != "" && isSent(u) {
-		return u.RawPath
-	}
-	return u.EscapedPath()
-}
-
-// isSent reports whether a URL's raw path stands for its path still: a middleware may know nothing of it.
-func isSent(u *url.URL) bool {
 	decoded, err := url.PathUnescape(u.RawPath)
-	return err == nil && decoded == u.Path
+	if u.RawPath == "" || err != nil || decoded != u.Path {
+		return u.EscapedPath()
+	}
+	return u.RawPath
 }
 
 // acceptFor is the accept value that proves that key was read (RFC 6455 section 4.2.2).
@@ -467,29 +445,28 @@ func acceptFor(key string) string {
 // hides the connection.
 var errNotHijackable = errors.New("a middleware before wsfw hides the connection: move wsfw before it")
 
-// hijack takes the client's connection from the server, to be read from source, for something may have come already. The
-// server keeps the reader that it gives away for as long as its handler runs: that is left without its buffer of 4 KiB.
-func hijack(rw http.ResponseWriter) (conn net.Conn, source io.Reader, err error) {
-	conn, buffered, err := http.NewResponseController(rw).Hijack()
+// takeClient takes the client's connection from the server, and reads first what may have come already. nil is for a client
+// that has been told why it cannot. The server keeps the reader that it gives away for as long as its handler runs: that is
+// left without its buffer of 4 KiB.
+func takeClient(u *upgrade) *peer {
+	conn, buffered, err := http.NewResponseController(u.rw).Hijack()
 	if err != nil {
-		return nil, nil, errNotHijackable
+		reportClient(u, refuseHijack, errNotHijackable)
+		refuse(u, refuseHijack)
+		return nil
 	}
+	u.taken = conn
+	client := newPeer(clientPeer, conn)
 	reader := buffered.Reader
-	source = conn
 	if reader.Buffered() > 0 {
-		source = after(early(reader), conn)
+		client.reader = after(early(reader), conn)
 	}
 	*reader = spent
-	return conn, source, nil
+	return client
 }
 
-// spent is a reader with nothing to read. The interpreter does not load *f() as a variable's value.
-var spent = newSpent()
-
-func newSpent() bufio.Reader {
-	r := bufio.NewReaderSize(strings.NewReader(""), 0)
-	return *r
-}
+// spent is a reader with nothing to read.
+var spent bufio.Reader
 
 // early is what a reader holds beyond what was read from it, in memory of its own.
 func early(r *bufio.Reader) []byte {
@@ -503,40 +480,36 @@ const switchingTimeout = 5 * time.Second
 // acceptClient takes the client's connection over and tells the client of the upstream's agreement. nil is for a client
 // that cannot be told.
 func acceptClient(u *upgrade, answer http.Header) *peer {
-	conn, source, err := hijack(u.rw)
-	if err != nil {
-		reportClient(u, refuseHijack, err)
-		refuse(u, refuseHijack)
-		return nil
-	}
-	u.taken = conn
-	set := u.rw.Header()
+	client, set := takeClient(u), u.rw.Header()
 	if len(set) > 0 {
 		answer = merged(answer, set)
 	}
-	_ = conn.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	err = writeSwitching(conn, u.key, answer)
-	if err != nil {
-		reportClient(u, refuseGone, err)
+	if client == nil || !writeSwitching(u, answer) {
 		return nil
 	}
-	_ = conn.SetWriteDeadline(never)
-	return &peer{name: clientPeer, conn: conn, source: conn, reader: source}
+	return client
 }
 
 // switchingForm is a 101 with an accept value and further header lines.
 const switchingForm = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n"
 
 // writeSwitching writes the client's 101, the only one that there is: for forward and inline alike. Of the upstream's 101
-// it has the end-to-end headers, and what has been negotiated, under the names that RFC 6455 gives it.
-func writeSwitching(client io.Writer, key string, answer http.Header) error {
+// it has the end-to-end headers, and what has been negotiated, under the names that RFC 6455 gives it. It is false for a
+// client that does not take it.
+func writeSwitching(u *upgrade, answer http.Header) bool {
 	lines := new(bytes.Buffer)
 	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
 		writeNegotiated(lines, answer)
 	}
 	_ = withoutNamed(answer).WriteSubset(lines, notToClient)
-	_, err := fmt.Fprintf(client, switchingForm, acceptFor(key), lines)
-	return err
+	_ = u.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
+	_, err := fmt.Fprintf(u.taken, switchingForm, acceptFor(u.key), lines)
+	_ = u.taken.SetWriteDeadline(never)
+	if err != nil {
+		reportClient(u, refuseGone, err)
+		return false
+	}
+	return true
 }
 
 // writeNegotiated writes what has been negotiated. An empty line says no more than none, and browsers take none.

@@ -283,12 +283,9 @@ func TestTakeOverLeavesTheServerNoBuffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	rw := &hijackable{httptest.NewRecorder(), conn, bufio.NewReadWriter(reader, nil)}
-	_, source, err := hijack(rw)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := takeClient(&upgrade{rw: rw})
 	got := make([]byte, 10)
-	if n, err := source.Read(got); err != nil || string(got[:n]) != "early" {
+	if n, err := client.reader.Read(got); err != nil || string(got[:n]) != "early" {
 		t.Errorf("taken over with %q: %v", got[:n], err)
 	}
 	if reader.Size() >= 100 {

@@ -247,43 +247,44 @@ var ofHandshake = map[string]bool{
 // forward asks the upstream for what the client has asked for, and joins the two once it has agreed. Otherwise it answers
 // the client. It waits for the upstream's answer within upgradeTimeout, and for as long as the client waits.
 func forward(u *upgrade, to *upstream) {
-	e := to.endpoint
-	if to.varies || u.req.URL.RawQuery != "" || u.req.Header["Via"] != nil {
+	e, req := to.endpoint, u.req
+	if to.varies || req.URL.RawQuery != "" || req.Header["Via"] != nil {
 		e = endpointFor(u, to)
 	}
 	if e == nil {
 		return
 	}
 	u.upstream = e.label
-	conn, err := dial(u.req.Context(), to, e)
+	ctx := req.Context()
+	conn, err := dial(ctx, to, e)
 	if err != nil {
 		failUpstream(u, err)
 		return
 	}
 	u.dialed = conn
-	if to.upgradeTimeout > 0 {
-		_ = conn.SetDeadline(time.Now().Add(to.upgradeTimeout))
-	}
-	release := onDone(u.req.Context(), conn)
+	release := onDone(ctx, conn)
 	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
-	limited := &io.LimitedReader{R: conn, N: maxAnswerHeader}
+	head := new(bytes.Buffer)
+	limited := &io.LimitedReader{R: io.TeeReader(conn, head), N: maxAnswerHeader}
 	reader := bufio.NewReaderSize(limited, answerBufferBytes)
-	var answer *http.Response
 	err = writeRequest(u, to, e, key)
-	if err == nil {
-		answer, err = readAnswer(reader, limited, new(bytes.Buffer)) //nolint:bodyclose // it is read from the connection, which is closed
-	}
-	release()
-	_ = conn.SetDeadline(never)
-	if err == nil && answer.StatusCode != http.StatusSwitchingProtocols {
-		passAnswer(u, answer, limited)
+	if err != nil {
+		failUpstream(u, err)
 		return
 	}
-	if err == nil {
+	answer, err := readAnswer(reader, head) //nolint:bodyclose // it is read from the connection, which is closed
+	switching := err == nil && answer.StatusCode == http.StatusSwitchingProtocols
+	if switching {
 		err = verify(u, answer.Header, acceptFor(key))
 	}
 	if err != nil {
 		failUpstream(u, err)
+		return
+	}
+	release()
+	_ = conn.SetDeadline(never)
+	if !switching {
+		passAnswer(u, answer, limited)
 		return
 	}
 	client := acceptClient(u, answer.Header)
@@ -297,10 +298,10 @@ func forward(u *upgrade, to *upstream) {
 	startSession(u, client, upstream)
 }
 
-// endpointFor is the endpoint for a request, with the target to ask for. It is nil where there is none: the client has been
-// told.
+// endpointFor is the endpoint for a request, with the target to ask for. It is nil where there is none, or where it leads
+// back to this gateway: the client has been told.
 func endpointFor(u *upgrade, to *upstream) *endpoint {
-	if leadsBack(u.req.Header["Via"]) {
+	if strings.Contains(strings.Join(u.req.Header["Via"], ","), pseudonym) {
 		refuse(u, refuseLoop)
 		return nil
 	}
@@ -311,11 +312,6 @@ func endpointFor(u *upgrade, to *upstream) *endpoint {
 		return nil
 	}
 	return &chosen
-}
-
-// leadsBack reports whether a request has been here before: the endpoint leads back to this gateway.
-func leadsBack(via []string) bool {
-	return strings.Contains(strings.Join(via, ","), pseudonym)
 }
 
 // failUpstream answers a client whose upstream could not be reached, and logs the cause, unless the client has gone and
@@ -340,6 +336,7 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 	if answer.StatusCode == http.StatusForbidden && !to.passHost && to.headers["Host"] == nil && u.req.Header["Origin"] != nil {
 		hintHost(u)
 	}
+	limited.R = u.dialed
 	limited.N = unlimited
 	release := onDone(u.req.Context(), u.dialed)
 	defer release()
@@ -350,7 +347,7 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 // upstream's tail.
 const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s%s"
 
-// writeRequest writes the opening handshake's request to e.
+// writeRequest writes the opening handshake's request to e, and has the connection's reads fail when its answer is late.
 func writeRequest(u *upgrade, to *upstream, e *endpoint, key string) error {
 	header, source, host := withoutNamed(u.req.Header), "", e.host
 	if to.passHost {
@@ -363,6 +360,9 @@ func writeRequest(u *upgrade, to *upstream, e *endpoint, key string) error {
 	}
 	lines := new(bytes.Buffer)
 	_ = header.WriteSubset(lines, to.withheld)
+	if to.upgradeTimeout > 0 {
+		_ = u.dialed.SetDeadline(time.Now().Add(to.upgradeTimeout))
+	}
 	_, err := fmt.Fprintf(u.dialed, requestForm, e.target, host, key, u.offer.lines, source, lines, to.tail)
 	return err
 }
@@ -449,27 +449,20 @@ func onDone(ctx context.Context, conn net.Conn) (release func() bool) {
 	})
 }
 
-// anyGet is the request that answers are read for, of which only the method counts.
-var anyGet = &http.Request{Method: http.MethodGet}
-
-// readAnswer reads an answer's header through limited, whose reader it wraps while that lasts. What it has read is in head
-// then, with what reader holds besides.
-func readAnswer(reader *bufio.Reader, limited *io.LimitedReader, head *bytes.Buffer) (*http.Response, error) {
-	source := limited.R
-	limited.R = io.TeeReader(source, head)
-	answer, err := http.ReadResponse(reader, anyGet)
+// readAnswer reads an answer's header, which comes through head.
+func readAnswer(reader *bufio.Reader, head *bytes.Buffer) (*http.Response, error) {
+	answer, err := http.ReadResponse(reader, nil)
 	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols || answer.Close {
-		answer, err = finalAnswer(reader, head, answer, err)
+		return finalAnswer(reader, head, answer, err)
 	}
-	limited.R = source
-	return answer, err
+	return answer, nil
 }
 
 // finalAnswer is the first answer that is no informational one, from this one on, whose header has come through head. err
 // is what has come of reading that.
 func finalAnswer(reader *bufio.Reader, head *bytes.Buffer, answer *http.Response, err error) (*http.Response, error) {
 	for i := 0; i < maxItems && err == nil && isInformational(answer); i++ {
-		answer, err = http.ReadResponse(reader, anyGet)
+		answer, err = http.ReadResponse(reader, nil)
 	}
 	if err != nil {
 		return nil, withoutQuotes(err)

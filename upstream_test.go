@@ -223,9 +223,9 @@ func TestConnectionOfAnswers(t *testing.T) {
 	const early = "HTTP/1.1 103 then 101 x\r\nLink: <a>\r\n\r\n"
 	const answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\nX-A: b\r\n\r\nbehind"
 	for _, said := range []string{answer, early + answer, early + early + answer} {
-		limited := &io.LimitedReader{R: strings.NewReader(said), N: maxAnswerHeader}
-		reader := bufio.NewReaderSize(limited, answerBufferBytes)
-		got, err := readAnswer(reader, limited, new(bytes.Buffer))
+		head := new(bytes.Buffer)
+		reader := bufio.NewReaderSize(io.TeeReader(strings.NewReader(said), head), answerBufferBytes)
+		got, err := readAnswer(reader, head)
 		if err != nil || guardUpgrade(got.Header) != nil || got.Header.Get("X-A") != "b" {
 			t.Errorf("%q is read as %v (%v)", said, got, err)
 		}

@@ -2,7 +2,7 @@
 // after them until they end. The life of a request:
 //
 //	ServeHTTP ─ not ours ──────────────► next.ServeHTTP
-//	    └ admit: check, countConn ─ no ► refuse, one log line
+//	    └ admit ─ no ──────────────────► refuse, one log line
 //	        └ forward │ service ─ failed ► 502 / 504 / the answer as it came
 //	            └ acceptClient (the 101)
 //	                └ session: client → upstream   (this goroutine)
@@ -84,9 +84,10 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 // converse is a session, from its beginning to its record. It has next to nothing in it, for a goroutine keeps the frame
 // that it is started in.
 func converse(u *upgrade) {
-	go pump(u.session, u.session.toClient)
-	pump(u.session, u.session.toUpstream)
-	<-u.session.ended
+	s := u.session
+	go pump(s, s.toClient)
+	pump(s, s.toUpstream)
+	<-s.ended
 	leave(u)
 }
 
@@ -122,18 +123,13 @@ type upgrade struct {
 // newUpgrade is a request for a session, of which nothing has come yet.
 func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgrade {
 	ip, _, _ := net.SplitHostPort(req.RemoteAddr)
+	path := req.URL.EscapedPath()
+	if req.URL.RawPath != "" {
+		path = sentPath(req.URL)
+	}
 	return &upgrade{
-		middleware: m, rw: rw, req: req, started: time.Now(), ip: ip, path: sentPath(req.URL), server: serverOf(req.Context()),
+		middleware: m, rw: rw, req: req, started: time.Now(), ip: ip, path: path, server: serverOf(req.Context()),
 	}
-}
-
-// admit is the first reason to refuse an upgrade, or nil; its session counts then.
-func admit(u *upgrade, set *settings) *refusal {
-	refused := check(u, set)
-	if refused != nil {
-		return refused
-	}
-	return countConn(u, set.limits)
 }
 
 // startSession has the session of two peers begin.
@@ -176,7 +172,8 @@ func giveBack(u *upgrade) {
 	}
 	s := u.session
 	if s == nil {
-		hangUp(u)
+		hangUpOn(u.dialed)
+		hangUpOn(u.taken)
 	} else if s.arrived.Load() < directionCount {
 		abandonSession(s)
 	} else if s.waits {
@@ -187,14 +184,7 @@ func giveBack(u *upgrade) {
 // abandonSession ends a session whose directions have not both run, for something has panicked before.
 func abandonSession(s *session) {
 	defer swallow()
-	cut(s)
 	end(s)
-}
-
-// hangUp closes what connections an upgrade has without a session.
-func hangUp(u *upgrade) {
-	hangUpOn(u.dialed)
-	hangUpOn(u.taken)
 }
 
 // hangUpOn closes a connection, if there is one. One that panics must not keep another open.
