@@ -93,13 +93,14 @@ func enroll(s *session) {
 
 // withdraw takes a session off the wheel.
 func withdraw(s *session) {
-	wheel.mu.Lock()
+	w := wheel
+	w.mu.Lock()
 	if s.enrolled {
 		s.enrolled = false
-		delete(wheel.slots[s.slot], s)
-		wheel.sessions--
+		delete(w.slots[s.slot], s)
+		w.sessions--
 	}
-	wheel.mu.Unlock()
+	w.mu.Unlock()
 }
 
 // schedule has a session looked at when it is due, counted from its start, and not before. It does nothing for one that is not
@@ -572,15 +573,16 @@ func isShutDown(server *http.Server) bool {
 // drainAll has all sessions of a server drained.
 func drainAll(on *server) {
 	var sessions []*session
-	wheel.mu.Lock()
-	for _, slot := range wheel.slots {
+	w := wheel
+	w.mu.Lock()
+	for _, slot := range w.slots {
 		for s := range slot {
 			if s.server == on {
 				sessions = append(sessions, s)
 			}
 		}
 	}
-	wheel.mu.Unlock()
+	w.mu.Unlock()
 	for _, s := range sessions {
 		drainSession(s)
 	}
