@@ -207,7 +207,7 @@ func optionNames(source string) []string {
 		switch source[head[2]:head[3]] {
 		case "rule":
 			continue
-		case "tlsFiles":
+		case "tls":
 			prefix = "tls."
 		case "": // what stands before the first of these functions
 			end = heads[0][0]
