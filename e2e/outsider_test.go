@@ -65,9 +65,9 @@ func newNode(flags ...string) *outsider {
 	return newOutsider(append([]string{"node", "peers/peer.js"}, flags...)...)
 }
 
-// newPython is one on Python's library websockets, that of the system's own Python.
+// newPython is one on the libraries of the system's own Python: websockets, unless flags say otherwise.
 func newPython(flags ...string) *outsider {
-	return newOutsider(append([]string{"/usr/bin/python3", "peers/peer.py"}, flags...)...)
+	return newOutsider(append([]string{"/usr/bin/python3", "-B", "peers/peer.py"}, flags...)...)
 }
 
 // start runs the script until the test ends.
