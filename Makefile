@@ -17,7 +17,7 @@ FASTIFY  := e2e/bench/fastify/node_modules/.package-lock.json
 # libraries, a browser, and Docker for the examples. Whatever is there already is used.
 SUITE_PACKAGES := ip:iproute2 haproxy:haproxy mosquitto:mosquitto /usr/lib/rabbitmq/bin/rabbitmq-server:rabbitmq-server \
 	$(foreach library,websockets tornado aiohttp uvicorn wsproto,/usr/lib/python3/dist-packages/$(library):python3-$(library)) \
-	chromium:chromium dockerd:docker.io docker-compose:docker-compose
+	chromium:chromium Xtigervnc:tigervnc-standalone-server websockify:websockify dockerd:docker.io docker-compose:docker-compose
 
 # The proxies that the benchmark compares with.
 BENCH_PACKAGES := nginx:nginx-light haproxy:haproxy caddy:caddy

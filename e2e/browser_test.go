@@ -191,3 +191,17 @@ func (p page) expect(t *testing.T, want string) {
 		t.Fatalf("the page tells %.80q, want %.80q", got, want)
 	}
 }
+
+// awaitValue waits until an expression has a value in the page, or in that which takes its place.
+func (p page) awaitValue(t *testing.T, expression, want string) {
+	t.Helper()
+	await(t, wire.Timeout, func() string {
+		ctx, cancel := p.limited()
+		defer cancel()
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
+		if err != nil || got != want {
+			return fmt.Sprintf("%s is %q (%v), want %q", expression, got, err, want)
+		}
+		return ""
+	})
+}

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/wsfw/wsfw/e2e/engine"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
@@ -33,7 +31,7 @@ func TestExternalVite(t *testing.T) {
 		expectParting(t, s.first.WaitRecord(t), parting{subprotocol, "wsfw", 1012})
 		// Both ends close what was a trial: the server with a code, and the page without one.
 		s.expectLeft(t, parting{"vite-ping", "upstream", 1000}, parting{"vite-ping", "client", 1005})
-		page.awaitReload(t)
+		page.awaitValue(t, "`${window.isOld} ${document.readyState}`", "undefined complete")
 		page.expect(t, "loaded second")
 		page.talk(t)
 
@@ -47,20 +45,6 @@ func (p page) talk(t *testing.T) {
 	t.Helper()
 	p.run(t, `say("grüße 🌍")`)
 	p.expect(t, "said grüße 🌍")
-}
-
-// awaitReload waits until the page is another one than that which isOld.
-func (p page) awaitReload(t *testing.T) {
-	t.Helper()
-	await(t, wire.Timeout, func() string {
-		ctx, cancel := p.limited()
-		defer cancel()
-		isNew, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`!window.isOld && document.readyState === "complete"`))
-		if err != nil || !isNew {
-			return fmt.Sprintf("the page is not loaded anew (%v)", err)
-		}
-		return ""
-	})
 }
 
 // vite is a server of Vite's, and its folder.
