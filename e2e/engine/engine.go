@@ -81,6 +81,10 @@ type Surroundings struct {
 	// before those that the engine gives them. It needs [Setup.Dedicated].
 	EntryPoint map[string]map[string]any
 
+	// Experimental holds further options of the static configuration's experimental section, such as {fastProxy: {}}. They
+	// need [Setup.Dedicated].
+	Experimental map[string]any
+
 	// Settings are those of the plugin in the static configuration. They need [Setup.Dedicated].
 	Settings map[string]any
 

@@ -185,13 +185,15 @@ func (p *Process) static(api string, around Surroundings) object {
 	for _, ep := range p.free {
 		entryPoints[ep.name] = staticEntryPoint(ep.addr, around.EntryPoint)
 	}
+	experimental := object{"localPlugins": around.localPlugins()}
+	maps.Copy(experimental, around.Experimental)
 	static := object{
 		"global":       object{"checkNewVersion": false, "sendAnonymousUsage": false},
 		"log":          object{"level": level},
 		"api":          object{"insecure": true, "debug": !around.NoProfiles},
 		"ping":         object{"manualRouting": true},
 		"entryPoints":  entryPoints,
-		"experimental": object{"localPlugins": around.localPlugins()},
+		"experimental": experimental,
 		"providers": object{
 			"providersThrottleDuration": "10ms",
 			"file":                      object{"directory": "dynamic", "watch": true},
@@ -205,7 +207,7 @@ func (p *Process) static(api string, around Surroundings) object {
 
 // static reports whether any of it is for the whole process.
 func (s Surroundings) static() bool {
-	return s.AccessLog || s.Plugins != nil || s.EntryPoint != nil || s.Settings != nil || s.Output != nil
+	return s.AccessLog || s.Plugins != nil || s.EntryPoint != nil || s.Experimental != nil || s.Settings != nil || s.Output != nil
 }
 
 // localPlugins are ours and the further ones.
