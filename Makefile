@@ -13,17 +13,19 @@ DEMO     := e2e/.bin/demo
 PEERS    := e2e/peers/node_modules/.package-lock.json
 FASTIFY  := e2e/bench/fastify/node_modules/.package-lock.json
 
-# What the suite runs of Debian's beside Go and Node, by command or file and package: network namespaces, a balancer, brokers, a
-# library, a browser, and Docker for the examples. Whatever is there already is used.
+# What the suite runs of Debian's beside Go and Node, by command or file and package: network namespaces, a balancer, brokers,
+# libraries, a browser, and Docker for the examples. Whatever is there already is used.
 SUITE_PACKAGES := ip:iproute2 haproxy:haproxy mosquitto:mosquitto /usr/lib/rabbitmq/bin/rabbitmq-server:rabbitmq-server \
-	/usr/lib/python3/dist-packages/websockets:python3-websockets chromium:chromium dockerd:docker.io docker-compose:docker-compose
+	$(foreach library,websockets tornado aiohttp uvicorn wsproto ipykernel,/usr/lib/python3/dist-packages/$(library):python3-$(library)) \
+	/usr/lib/python3/dist-packages/jupyter_server:python3-jupyter-server \
+	chromium:chromium Xtigervnc:tigervnc-standalone-server websockify:websockify dockerd:docker.io docker-compose:docker-compose
 
 # The proxies that the benchmark compares with.
 BENCH_PACKAGES := nginx:nginx-light haproxy:haproxy caddy:caddy
 
 # The cases that are run in the older Traefik, too: what depends on how Traefik routes, proxies, upgrades and shuts down. It
 # cannot upgrade towards h2c.
-CASES36 := ^Test(NonWebSocketPass|UpgradeTokens|Origin|Conversation|Drain|Echo|EntryPoint|Hijack|Inline|Kubernetes|Order|Passed|Reload|Service|Switching|Upstream|Via)
+CASES36 := ^Test(NonWebSocketPass|UpgradeTokens|Origin|Conversation|Drain|Echo|EntryPoint|Hijack|Inline|Kubernetes|Order|Passed|Plugin|Reload|Service|Switching|Upstream|Via)
 
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080

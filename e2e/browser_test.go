@@ -69,9 +69,11 @@ type pageServer struct {
 func newPageServer(t *testing.T) *pageServer {
 	s := &pageServer{ends: make(chan forwardEnd, 1)}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(rw http.ResponseWriter, req *http.Request) {
-		http.ServeFile(rw, req, "peers/page.html")
-	})
+	for path, file := range map[string]string{"/{$}": "peers/page.html", "/told.js": "peers/told.js"} {
+		mux.HandleFunc("GET "+path, func(rw http.ResponseWriter, req *http.Request) {
+			http.ServeFile(rw, req, file)
+		})
+	}
 	mux.HandleFunc("GET /socket", s.echo)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -148,12 +150,22 @@ func (b browser) open(t *testing.T, url string) page {
 	return p
 }
 
-// page is one that peers/page.html describes.
+// page is one that tells by peers/told.js what happens.
 type page struct{ tab context.Context }
 
 // limited is for one thing that the page does.
 func (p page) limited() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(p.tab, wire.Timeout)
+}
+
+// close closes the page's tab.
+func (p page) close(t *testing.T) {
+	t.Helper()
+	ctx, cancel := p.limited()
+	defer cancel()
+	if err := chromedp.Cancel(ctx); err != nil {
+		t.Fatalf("closing the page: %v", err)
+	}
 }
 
 // run has the page run a statement.
@@ -178,4 +190,18 @@ func (p page) expect(t *testing.T, want string) {
 	if got != want {
 		t.Fatalf("the page tells %.80q, want %.80q", got, want)
 	}
+}
+
+// awaitValue waits until an expression has a value in the page, or in that which takes its place.
+func (p page) awaitValue(t *testing.T, expression, want string) {
+	t.Helper()
+	await(t, wire.Timeout, func() string {
+		ctx, cancel := p.limited()
+		defer cancel()
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
+		if err != nil || got != want {
+			return fmt.Sprintf("%s is %q (%v), want %q", expression, got, err, want)
+		}
+		return ""
+	})
 }

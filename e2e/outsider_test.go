@@ -42,14 +42,26 @@ func newGWS(flags ...string) *outsider {
 	return newOutsider(append([]string{gwsPeer()}, flags...)...)
 }
 
-// gwsPeer builds the script of newGWS, once, and returns where it is.
-var gwsPeer = sync.OnceValue(func() string {
-	path := filepath.Join(workshop(), "gws")
-	if output, err := exec.Command("go", "build", "-o", path, "./peers/gws").CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("building peers/gws: %v\n%s", err, output))
-	}
-	return path
-})
+// newGobwas is one on the Go library gobwas/ws.
+func newGobwas(flags ...string) *outsider {
+	return newOutsider(append([]string{gobwasPeer()}, flags...)...)
+}
+
+var (
+	gwsPeer    = goPeer("gws")
+	gobwasPeer = goPeer("gobwas")
+)
+
+// goPeer builds one of the scripts in Go, once, and returns where it is.
+func goPeer(name string) func() string {
+	return sync.OnceValue(func() string {
+		path := filepath.Join(workshop(), name)
+		if output, err := exec.Command("go", "build", "-o", path, "./peers/"+name).CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("building peers/%s: %v\n%s", name, err, output))
+		}
+		return path
+	})
+}
 
 // workshop makes a folder, once, for what tests build. TestMain removes it.
 var workshop = sync.OnceValue(func() string {
@@ -65,9 +77,9 @@ func newNode(flags ...string) *outsider {
 	return newOutsider(append([]string{"node", "peers/peer.js"}, flags...)...)
 }
 
-// newPython is one on Python's library websockets, that of the system's own Python.
+// newPython is one on the libraries of the system's own Python: websockets, unless flags say otherwise.
 func newPython(flags ...string) *outsider {
-	return newOutsider(append([]string{"/usr/bin/python3", "peers/peer.py"}, flags...)...)
+	return newOutsider(append([]string{"/usr/bin/python3", "-B", "peers/peer.py"}, flags...)...)
 }
 
 // start runs the script until the test ends.
@@ -165,10 +177,15 @@ func (o *outsider) expect(t *testing.T, want event) {
 // largeCount is how often a word is said that makes a large message of it, worth to be compressed.
 const largeCount = 50_000
 
-// sayAndHear says messages in all sizes of frames, up to a word that is repeated, and wants each to come back.
+// allSizes are messages in all sizes of frames, up to a word that is repeated.
+func allSizes(count int) []string {
+	return []string{"small", "grüße 🌍", strings.Repeat("medium", 100), strings.Repeat("large", count)}
+}
+
+// sayAndHear says messages in all sizes of frames, and wants each to come back.
 func (o *outsider) sayAndHear(t *testing.T, count int) {
 	t.Helper()
-	for _, text := range []string{"small", "grüße 🌍", strings.Repeat("medium", 100), strings.Repeat("large", count)} {
+	for _, text := range allSizes(count) {
 		o.say(t, text)
 		o.expect(t, event{Text: text})
 	}

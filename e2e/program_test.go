@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,8 +17,9 @@ import (
 
 // program is a server of somebody else's in a process of its own, known by the lines that it writes.
 type program struct {
-	name  string
-	lines chan string // with room for all that a test has it write
+	name    string
+	lines   chan string // with room for all that a test has it write
+	process *os.Process
 }
 
 // runProgram has it run until the test ends. Variables are those that it gets besides the test's own.
@@ -31,7 +33,7 @@ func runProgram(t *testing.T, command []string, variables ...string) *program {
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &program{name: command[0], lines: make(chan string, 10000)}
+	p := &program{name: command[0], lines: make(chan string, 10000), process: run.Process}
 	go p.watch(r)
 	go func() {
 		_ = run.Wait() // its status does not matter
@@ -66,6 +68,12 @@ func (p *program) watch(output io.Reader) {
 			return
 		}
 	}
+}
+
+// stop has the program end by itself, and what it has started.
+func (p *program) stop() {
+	_ = p.process.Signal(syscall.SIGTERM) // it may have ended already
+	p.end()
 }
 
 // end waits until all that the program has written is read.

@@ -1,46 +1,35 @@
 package e2e
 
-import (
-	"encoding/hex"
-	"testing"
+import "testing"
 
-	"github.com/wsfw/wsfw/e2e/engine"
-	"github.com/wsfw/wsfw/e2e/wire"
-)
-
-// TestExternalPython has a client of Python's websockets talk to a server of it, in compressed messages as that library does by
-// itself. The client comes back when the server ends its session or a gateway shuts down.
+// TestExternalPython has a client of Python's websockets talk to a server of it.
 func TestExternalPython(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
-		server, client := newPython("--echo"), newPython("--again")
-		s := newSite(t, e, server.listen(t), nil)
-		client.visit(t, "ws://"+s.addr+"/socket")
-		client.sayAndHear(t, largeCount)
-		client.sayBinary(t, payload(10_000))
-		client.expect(t, event{Payload: hex.EncodeToString(payload(10_000))})
-		server.close(t, serverBye.code, serverBye.reason)
-		client.expectFarewell(t, serverBye.code, serverBye.reason)
-		expectDeparture(t, server, serverBye.code, serverBye.reason) // which the client has answered
-		expectCompressed(t, s.first.WaitRecord(t), parting{"", "upstream", serverBye.code})
-
-		client.arrive(t)
-		client.sayAndHear(t, largeCount)
-		s.first.Terminate(t)
-		client.expectFarewell(t, 1012, restartReason)
-		expectDeparture(t, server, 1001, restartReason)
-		expectParting(t, s.first.WaitRecord(t), parting{"", "wsfw", 1012})
-
-		client.arrive(t)
-		client.sayAndHear(t, largeCount)
-		client.close(t, 4000, "the client has heard enough")
-		expectDeparture(t, server, 4000, "the client has heard enough")
-		s.expectLeft(t, parting{"", "client", 4000})
-	})
+	pair{client: onPython("websockets"), server: onPython("websockets"), heard: whole, answered: whole}.converse(t)
 }
 
-// expectDeparture wants an end's session to be closed like this, and passes over what was said in it.
-func expectDeparture(t *testing.T, end *outsider, code int, reason string) {
-	t.Helper()
-	end.expectClosed(t, code, reason)
-	end.await(t, wire.Timeout, eventEnd)
+// TestExternalTornado is the same of tornado.
+func TestExternalTornado(t *testing.T) {
+	pair{client: onPython("tornado"), server: onPython("tornado"), heard: whole, answered: codeAlone}.converse(t)
+}
+
+// TestExternalAiohttp is the same of aiohttp.
+func TestExternalAiohttp(t *testing.T) {
+	pair{client: onPython("aiohttp"), server: onPython("aiohttp"), heard: whole, answered: unheard}.converse(t)
+}
+
+// TestExternalUvicorn is the same of an ASGI application under uvicorn, over websockets, and of websockets' client.
+func TestExternalUvicorn(t *testing.T) {
+	server := onPython("uvicorn/websockets")
+	pair{client: onPython("websockets"), server: server, heard: codeAlone, answered: codeAlone}.converse(t)
+}
+
+// TestExternalWsproto is the same of wsproto: a client of it, and uvicorn over it.
+func TestExternalWsproto(t *testing.T) {
+	server := onPython("uvicorn/wsproto")
+	pair{client: onPython("wsproto"), server: server, heard: codeAlone, answered: codeAlone}.converse(t)
+}
+
+// onPython makes outsiders on one of the libraries in peers/sessions.
+func onPython(library string) func(flags ...string) *outsider {
+	return func(flags ...string) *outsider { return newPython(append(flags, "--library", library)...) }
 }

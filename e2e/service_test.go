@@ -291,3 +291,39 @@ func TestServiceH2CForward(t *testing.T) {
 		}
 	})
 }
+
+// TestServiceFastProxy has Traefik's fastProxy carry the sessions, in place of net/http's: they get there over pipes, and their
+// records name no server.
+func TestServiceFastProxy(t *testing.T) {
+	eachService(t, func(t *testing.T, e engine.Engine, u use, native bool) {
+		server := newBystander(t, (*httptest.Server).Start)
+		config := u.before(server.url)
+		if u.records {
+			config["drainTimeout"] = "0"
+		}
+		c := newCaller(e.Start(t, engine.Setup{
+			Config: config, Next: server.url, Dedicated: true,
+			Traefik: engine.Surroundings{Native: native, Experimental: object{"fastProxy": object{}}},
+		}), nil)
+		c.works(t, server, false)
+		if !u.records {
+			return
+		}
+		for _, by := range []string{"client", "upstream"} {
+			if record := c.gateway.WaitRecord(t); record["endedBy"] != by || record["upstream"] != "" {
+				t.Errorf("the record is %v, want a session with no server's name that the %s ended", record, by)
+			}
+		}
+		client, _ := c.join(t)
+		<-server.heads
+		talk(t, client)
+		c.gateway.Terminate(t)
+		_, _, err := client.hear()
+		if got, want := client.ended(err), (forwardEnd{1012, restartReason}); got != want {
+			t.Errorf("the client saw %v, want %v", got, want)
+		}
+		if got, want := <-server.ends, (forwardEnd{1001, restartReason}); got != want {
+			t.Errorf("the server saw %v, want %v", got, want)
+		}
+	})
+}

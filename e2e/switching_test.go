@@ -155,7 +155,7 @@ func TestSwitchingBehindClose(t *testing.T) {
 			Config: object{"upstreamEndpoint": server.endpoint(), "nonWebSocket": "pass"}, Next: "http://" + server.addr,
 		}
 		if e.Name() == "traefik" {
-			setup.Dedicated, setup.Traefik.Transport = true, object{"keepAliveMaxRequests": 1}
+			setup.Dedicated, setup.Traefik.EntryPoint = true, map[string]object{"transport": {"keepAliveMaxRequests": 1}}
 		} else {
 			setup.Wrap = endingAll
 		}

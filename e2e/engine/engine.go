@@ -77,9 +77,16 @@ type Surroundings struct {
 	// TLS has clients of the router speak TLS.
 	TLS bool
 
-	// Transport is the transport section of the entry points, such as {keepAliveMaxRequests: 1}. It needs
-	// [Setup.Dedicated].
-	Transport map[string]any
+	// EntryPoint holds options of the entry points by section, such as {transport: {keepAliveMaxRequests: 1}}, which go
+	// before those that the engine gives them. It needs [Setup.Dedicated].
+	EntryPoint map[string]map[string]any
+
+	// Experimental holds further options of the static configuration's experimental section, such as {fastProxy: {}}. They
+	// need [Setup.Dedicated].
+	Experimental map[string]any
+
+	// Settings are those of the plugin in the static configuration. They need [Setup.Dedicated].
+	Settings map[string]any
 
 	// AccessLog asks for one, for [Gateway.AccessLog]. It needs [Setup.Dedicated].
 	AccessLog bool

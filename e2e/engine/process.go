@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -182,31 +183,44 @@ func (p *Process) static(api string, around Surroundings) object {
 	}
 	entryPoints := object{"traefik": object{"address": api}}
 	for _, ep := range p.free {
-		entryPoint := staticEntryPoint(ep.addr)
-		if around.Transport != nil {
-			entryPoint["transport"] = around.Transport
-		}
-		entryPoints[ep.name] = entryPoint
+		entryPoints[ep.name] = staticEntryPoint(ep.addr, around.EntryPoint)
 	}
+	experimental := object{"localPlugins": around.localPlugins()}
+	maps.Copy(experimental, around.Experimental)
 	static := object{
 		"global":       object{"checkNewVersion": false, "sendAnonymousUsage": false},
 		"log":          object{"level": level},
 		"api":          object{"insecure": true, "debug": !around.NoProfiles},
 		"ping":         object{"manualRouting": true},
 		"entryPoints":  entryPoints,
-		"experimental": object{"localPlugins": object{"wsfw": object{"moduleName": modulePath}}},
+		"experimental": experimental,
 		"providers": object{
 			"providersThrottleDuration": "10ms",
 			"file":                      object{"directory": "dynamic", "watch": true},
 		},
 	}
-	for name := range around.Plugins {
-		static["experimental"].(object)["localPlugins"].(object)[name] = object{"moduleName": furtherModule(name)}
-	}
 	if around.AccessLog {
 		static["accessLog"] = object{"format": "json", "filePath": accessLogFile}
 	}
 	return static
+}
+
+// static reports whether any of it is for the whole process.
+func (s Surroundings) static() bool {
+	return s.AccessLog || s.Plugins != nil || s.EntryPoint != nil || s.Experimental != nil || s.Settings != nil || s.Output != nil
+}
+
+// localPlugins are ours and the further ones.
+func (s Surroundings) localPlugins() object {
+	plugin := object{"moduleName": modulePath}
+	if s.Settings != nil {
+		plugin["settings"] = s.Settings
+	}
+	all := object{"wsfw": plugin}
+	for name := range s.Plugins {
+		all[name] = object{"moduleName": furtherModule(name)}
+	}
+	return all
 }
 
 // accessLogFile lies in the working directory.
@@ -228,9 +242,10 @@ func (p *Process) accessLog(name string) (lines []map[string]any, err error) {
 }
 
 // staticEntryPoint lets requests reach the plugin as the client sent them, which Traefik's defaults do not: they
-// clean paths and drop X-Forwarded-* headers, and what encoded characters they refuse varies by version.
-func staticEntryPoint(addr string) object {
-	return object{
+// clean paths and drop X-Forwarded-* headers, and what encoded characters they refuse varies by version. Options of a setup
+// go before these.
+func staticEntryPoint(addr string, sections map[string]map[string]any) object {
+	entryPoint := object{
 		"address":          addr,
 		"forwardedHeaders": object{"insecure": true},
 		"http": object{
@@ -246,6 +261,15 @@ func staticEntryPoint(addr string) object {
 			},
 		},
 	}
+	for name, options := range sections {
+		section, _ := entryPoint[name].(object)
+		if section == nil {
+			section = object{}
+			entryPoint[name] = section
+		}
+		maps.Copy(section, options)
+	}
+	return entryPoint
 }
 
 // FreeAddrs finds n addresses of host on which nobody listens. Their ports lie below those from which kernels serve

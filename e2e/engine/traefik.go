@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"maps"
@@ -56,6 +57,15 @@ func Binary() (string, error) {
 	return path, nil
 }
 
+// Version is that of a Traefik binary: v3.7.13, or what else Go knows of it where it was built in another way.
+func Version(binary string) (string, error) {
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		return "", err
+	}
+	return info.Main.Version, nil
+}
+
 // Name implements [Engine].
 func (e *traefik) Name() string { return "traefik" }
 
@@ -71,7 +81,7 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	if s.JSON {
 		t.Fatal("Setup.JSON: Traefik reads a file, and hands every number over as a string")
 	}
-	if !s.Dedicated && (s.Traefik.AccessLog || s.Traefik.Plugins != nil || s.Traefik.Transport != nil || s.Traefik.Output != nil) {
+	if !s.Dedicated && s.Traefik.static() {
 		t.Fatal("Traefik has one static configuration and one output for all gateways; ask for Setup.Dedicated")
 	}
 	f, process := e.file(t, s.prepare(t))

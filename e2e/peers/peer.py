@@ -1,17 +1,19 @@
-"""A WebSocket peer on Python's websockets, for one session at a time. It is spoken to as peer.js is.
+"""A WebSocket peer on a Python library, for one session at a time. It is spoken to as peer.js is.
 
-    python3 peer.py [--echo] [--again] --connect ws://host:port/path
-    python3 peer.py [--echo] --listen host
+    python3 peer.py [--library NAME] [--echo] [--again] --connect ws://host:port/path
+    python3 peer.py [--library NAME] [--echo] --listen host
 """
 
 import argparse
 import asyncio
+import importlib
 import json
 import sys
 
-import websockets
+from sessions import Closed
 
 COMMAND_LIMIT = 1 << 24  # bytes of a line
+PAUSE = 0.05  # seconds before a client comes back
 
 
 def tell(event, **details):
@@ -21,34 +23,32 @@ def tell(event, **details):
 class Peer:
     def __init__(self, flags):
         self.flags = flags
+        name, *self.over = flags.library.split("/")
+        self.library = importlib.import_module("sessions." + name)
         self.session = None  # the latest one
 
-    async def follow(self, socket, _path=None):
+    async def follow(self, session):
         """Tells all that happens in a session, until its connection has ended."""
-        self.session = socket
+        self.session = session
         tell("open")
         try:
             while True:
-                message = await socket.recv()
+                message = await session.receive()
                 if isinstance(message, str):
                     tell("message", text=message)
                 else:
                     tell("message", payload=message.hex())
                 if self.flags.echo:
-                    await socket.send(message)
-        except websockets.ConnectionClosed as end:
-            if end.rcvd:
-                tell("close", code=end.rcvd.code, reason=end.rcvd.reason)
-            elif end.sent:
-                tell("error", text=end.sent.reason)
-            else:
-                tell("close", code=1006, reason="")
+                    await session.send(message)
+        except Closed as end:
+            tell("close", code=end.code, reason=end.reason)
+        except Exception as fault:
+            tell("error", text=str(fault))
         tell("end")
 
     async def listen(self):
-        async with websockets.serve(self.follow, self.flags.listen, 0, max_size=None) as server:
-            tell("listening", port=server.sockets[0].getsockname()[1])
-            await self.obey()
+        tell("listening", port=await self.library.serve(self.flags.listen, self.follow, *self.over))
+        await self.obey()
 
     async def connect(self):
         sessions = asyncio.create_task(self.visit())
@@ -57,10 +57,16 @@ class Peer:
 
     async def visit(self):
         """Has one session, or one after the other."""
-        async for socket in websockets.connect(self.flags.connect, max_size=None):
-            await self.follow(socket)
+        while True:
+            try:
+                session = await self.library.connect(self.flags.connect)
+            except Exception as fault:
+                tell("error", text=str(fault))
+            else:
+                await self.follow(session)
             if not self.flags.again:
                 return
+            await asyncio.sleep(PAUSE)
 
     async def obey(self):
         """Follows commands until there are no more."""
@@ -80,6 +86,7 @@ class Peer:
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--library", default="websockets", help="one of those in sessions: NAME, or NAME/OVER where it is spoken over another one")
     parser.add_argument("--connect")
     parser.add_argument("--listen")
     parser.add_argument("--echo", action="store_true", help="send every message back")
