@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	gorilla "github.com/gorilla/websocket"
+
 	"github.com/wsfw/wsfw/e2e/engine"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
@@ -70,6 +72,12 @@ func newJupyter(t *testing.T) jupyter {
 	server.await(t, wire.Timeout, " is running at:")
 	j := jupyter{addr: "127.0.0.1:" + port}
 	j.kernel = j.start(t)
+	// The answer to the first session waits until the kernel runs.
+	conn, _, err := gorilla.DefaultDialer.DialContext(t.Context(), j.endpoint(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
 	return j
 }
 
