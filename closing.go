@@ -382,7 +382,7 @@ func setClosing(s *session) {
 	s.closing = true
 	s.closingAt = time.Since(s.started)
 	s.closeBy = s.closingAt + s.closeTimeout
-	schedule(s, s.closeBy)
+	schedule(s, s.closingAt+s.closeTimeout/4)
 }
 
 // progress gives a session that is closing closeTimeout anew, for data still flows. One that wsfw ends has not more than

@@ -254,24 +254,18 @@ func whatIsDue(w *scheduler, s *session) (*closeCause, bool) {
 	return cause, false
 }
 
-// isLate reports whether a session that is closing has had its time. Pumps at work are asked first whether data still flows.
-// Needs session.mu.
+// isLate reports whether a session that is closing has had its time. Pumps at work are asked first whether data still flows: what
+// they find at their first look may have come before the closing, so they look early on, and at the end. Needs session.mu.
 func isLate(s *session, now time.Duration) bool {
-	if now >= s.closeBy && s.warned {
-		return true
-	}
 	if now >= s.closeBy {
-		s.warned = true
-		s.closeBy = now
-		for _, f := range s.directions {
-			if !f.idle {
-				wake(s, f)
-				s.closeBy = now + clamped(s.closeTimeout, 0, maxGrace)
-			}
-		}
-		if s.closeBy == now {
+		if s.warned || !wakeBusy(s) {
 			return true
 		}
+		s.warned = true
+		s.closeBy = now + clamped(s.closeTimeout, 0, maxGrace)
+	} else if !s.slow {
+		s.slow = true
+		wakeBusy(s)
 	}
 	due := s.closeBy
 	for _, f := range s.directions {
@@ -284,6 +278,18 @@ func isLate(s *session, now time.Duration) bool {
 	}
 	schedule(s, due)
 	return false
+}
+
+// wakeBusy has those pumps look up that are at work, and reports whether there are any. Needs session.mu.
+func wakeBusy(s *session) bool {
+	any := false
+	for _, f := range s.directions {
+		if !f.idle {
+			wake(s, f)
+			any = true
+		}
+	}
+	return any
 }
 
 // causeToEnd is the cause to end the session now, or nil. Where only a pump at work can know it is woken. Needs session.mu.
@@ -487,7 +493,9 @@ func observe(s *session, f *direction, now time.Duration) {
 	}
 	f.idle = f.bytes == f.passed
 	if !f.idle {
-		progress(s, now)
+		if f.looked >= s.closingAt {
+			progress(s, now)
+		}
 		noteWritten(s, f, now)
 	}
 	if !f.idle || f.absorbed != f.taken {

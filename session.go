@@ -60,7 +60,8 @@ type session struct {
 	closing   bool          // it has begun to close,
 	closingAt time.Duration // at this time,
 	closeBy   time.Duration // and is cut then,
-	warned    bool          // of which its pumps have been warned
+	slow      bool          // a quarter of its time to close is over,
+	warned    bool          // or all of it: its pumps at work have been woken
 	pinged    bool          // one of its peers has been
 	waits     bool          // the client's connection is closed last: after the upstream's, and when the record is written
 	over      bool          // both connections are closed, or about to be

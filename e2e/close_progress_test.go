@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
@@ -264,4 +265,23 @@ func (j *joined) talksForEver(t *testing.T, c cause, talker string) {
 		t.Errorf("the session took %v to end, want %v at most", took, 4*shortClose)
 	}
 	j.expectOutcome(t, "wsfw", c.record, "")
+}
+
+// TestCloseAfterMessage has an upstream say something, and then leave the client's close frame without an answer: the session
+// ends after closeTimeout once, for nothing flows any more.
+func TestCloseAfterMessage(t *testing.T) {
+	const closeTimeout = 2 * time.Second
+	limit := closeTimeout + pace.Of(time.Second)
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		j := newGround(t, e, object{"closeTimeout": closeTimeout.String()}).join(t)
+		send(t, j.upstream, wire.Text("hi"))
+		expect(t, j.client, wire.Encode(wire.Text("hi")))
+		start := time.Now()
+		send(t, j.client, wire.Close(1000, "bye"))
+		expectEnd(t, j.client)
+		if took := time.Since(start); took > limit {
+			t.Errorf("the client's connection is closed after %v, want %v", took, closeTimeout)
+		}
+		j.expectOutcome(t, "client", 1000, "bye")
+	})
 }
