@@ -84,7 +84,7 @@ func takePings(w *scheduler, s *session, now time.Duration) {
 			setDeadlines(s, f) // which wakes the pump
 			// A pump at work may be blocked in a write, and send no ping: silence counts from now.
 			if !f.idle && s.pongTimeout > 0 && f.to.pongBy == forever {
-				owes(f.to, now+s.pongTimeout)
+				owes(s, f.to, now+s.pongTimeout)
 			}
 		}
 	}
@@ -148,7 +148,7 @@ func stamp(s *session, f *direction, now time.Duration) {
 		x.pinged = now
 		x.pingAt = f.bytes
 		if s.pongTimeout > 0 {
-			owes(x, now+s.pongTimeout+timeToRead(f.bytes-x.readAt))
+			owes(s, x, now+s.pongTimeout+timeToRead(f.bytes-x.readAt))
 		}
 	}
 }
@@ -221,9 +221,10 @@ func isPong(s *session, f *direction, frame []byte) bool {
 }
 
 // owes notes until when x owes us a sign of life. Needs session.mu.
-func owes(x *peer, until time.Duration) {
+func owes(s *session, x *peer, until time.Duration) {
 	x.pongBy = until
 	x.doubted = false
+	lookBy(s, until)
 }
 
 // alive notes that x owes us nothing. Needs session.mu.
@@ -234,14 +235,14 @@ func alive(x *peer) {
 
 // notSilent notes that x lives, but may not have answered the ping that it owes a pong to: until then it is given time. Needs
 // session.mu.
-func notSilent(x *peer, until time.Duration) {
+func notSilent(s *session, x *peer, until time.Duration) {
 	if x.pongBy == forever {
 		return
 	}
 	if until < x.pongBy {
 		until = x.pongBy
 	}
-	owes(x, until)
+	owes(s, x, until)
 }
 
 // noteWritten notes that f's destination has been written to since the last look: it lives if that shows that it reads, and its
@@ -251,9 +252,10 @@ func noteWritten(s *session, f *direction, now time.Duration) {
 	if f.bytes-x.pingAt >= mostInFlight {
 		if x.pongBy < forever && x.pongBy > now+s.pongTimeout {
 			x.pongBy = now + s.pongTimeout // it has come to our ping
+			lookBy(s, x.pongBy)
 		}
 	} else if isBlocked(f, now) && unread >= leastQueue {
-		notSilent(x, now+s.pongTimeout+timeToRead(unread))
+		notSilent(s, x, now+s.pongTimeout+timeToRead(unread))
 	}
 }
 

@@ -75,7 +75,7 @@ var newScheduler = func() *scheduler {
 // enroll puts a session on the wheel, until withdraw.
 func enroll(s *session) {
 	w := wheel
-	s.lookBy = forever
+	s.looksAt = forever
 	w.mu.Lock()
 	s.enrolled = true
 	s.startedAt = s.started.Sub(w.started)
@@ -107,7 +107,7 @@ func withdraw(s *session) {
 // on the wheel. Needs session.mu.
 func schedule(s *session, due time.Duration) {
 	w := wheel
-	s.lookBy = due
+	s.looksAt = due
 	w.mu.Lock()
 	if s.enrolled {
 		delete(w.slots[s.slot], s)
@@ -120,6 +120,13 @@ func schedule(s *session, due time.Duration) {
 		w.slots[s.slot][s] = true
 	}
 	w.mu.Unlock()
+}
+
+// lookBy has a session looked at by then, and does nothing where it is looked at before. Needs session.mu.
+func lookBy(s *session, due time.Duration) {
+	if due < s.looksAt {
+		schedule(s, due)
+	}
 }
 
 // turnFor is the tick at which is looked at what is due at a time since the wheel's start. The timer goes off by then. Needs
@@ -318,9 +325,7 @@ func causeToEnd(s *session, now time.Duration) *closeCause {
 func limitWrite(s *session, f *direction, by time.Duration) {
 	f.writeBy = by
 	f.overdue = false
-	if by < s.lookBy {
-		schedule(s, by)
-	}
+	lookBy(s, by)
 }
 
 // failWrite has the write fail that f's pump has been blocked in for too long. It gets a little more time first, so that what
@@ -506,7 +511,7 @@ func observe(s *session, f *direction, now time.Duration) {
 			x.readAt = x.pingAt
 			alive(x)
 		} else {
-			notSilent(x, now+s.pongTimeout) // what has come may have come before the ping
+			notSilent(s, x, now+s.pongTimeout) // what has come may have come before the ping
 		}
 	}
 	f.looked = now

@@ -52,7 +52,7 @@ type session struct {
 
 	// mu guards the following.
 	mu        sync.Mutex
-	lookBy    time.Duration // when the scheduler looks at it next
+	looksAt   time.Duration // when the scheduler looks at it next
 	pingBy    time.Duration // when its peers are pinged next
 	idleBy    time.Duration // when it has been inactive for too long
 	asked     time.Duration // when its pumps were woken after that, to tell what they know

@@ -230,6 +230,42 @@ func (j *joined) dies(t *testing.T, end string, frozen bool) {
 	j.expectOutcome(t, "wsfw", code, reason)
 }
 
+// TestSilenceAfterPing has an end answer no ping, or the first ones alone, where the next ping is far away: its silence is found
+// pongTimeout after the first ping that it has not answered.
+func TestSilenceAfterPing(t *testing.T) {
+	const interval, timeout = 1500 * time.Millisecond, 300 * time.Millisecond
+	limit := timeout + pace.Of(time.Second)
+	if limit > interval*9/10 {
+		limit = interval * 9 / 10 // or the next ping would do
+	}
+	eachUse(t, func(t *testing.T, e engine.Engine) {
+		for _, end := range ends {
+			for answered := range 3 {
+				t.Run(fmt.Sprintf("%s after %d pongs", end, answered), func(t *testing.T) {
+					t.Parallel() // it waits most of the time
+					j := newGround(t, e, object{
+						"pingInterval": interval.String(), "pongTimeout": timeout.String(), "pingTarget": end, "closeTimeout": "100ms",
+					}).join(t)
+					near, far := j.from(end)
+					near.SetDeadline(time.Now().Add(time.Duration(answered+1)*interval + wire.Timeout))
+					for range answered {
+						send(t, near, pong(expectPing(t, near, end == "upstream")))
+					}
+					expectPing(t, near, end == "upstream")
+					start := time.Now()
+					far.SetDeadline(start.Add(interval + wire.Timeout))
+					if _, reason, err := readToClose(far); err != nil || reason != end+" heartbeat timeout" {
+						t.Errorf("the other end is closed for %q (%v)", reason, err)
+					}
+					if took := time.Since(start); took < timeout/2 || took > limit {
+						t.Errorf("the silence was found %v after the ping, want %v", took, timeout)
+					}
+				})
+			}
+		}
+	})
+}
+
 // expectNothingLeft wants no goroutine of the plugin's soon after a session.
 func (g *ground) expectNothingLeft(t *testing.T) {
 	t.Helper()
