@@ -81,7 +81,7 @@ func logSession(u *upgrade) {
 	line := &sessionLine{
 		Time: time.Now().UTC().Format(timestampForm), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
 		Client: u.req.RemoteAddr, Upstream: u.upstream, Path: path, Subprotocol: u.subprotocol,
-		Duration:   time.Since(u.started).Round(time.Millisecond).Seconds(),
+		Duration:   float64(time.Since(u.started).Milliseconds()) / 1000,
 		FromClient: trafficFrom(s.toUpstream), FromUpstream: trafficFrom(s.toClient), Heartbeat: s.unpinged,
 		EndedBy: s.outcome.endedBy, Code: s.outcome.code, Reason: s.outcome.reason,
 	}
