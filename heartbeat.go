@@ -204,7 +204,7 @@ func isPong(s *session, f *direction, frame []byte) bool {
 	}
 	sent := h.sent
 	if isLatest(h, frame) {
-		x.hasRead = !x.fed && x.service == nil
+		x.hasRead = !x.fed && x.pipes == nil
 	} else if payload := answers(f.parser, frame); payload != nil {
 		sent = sentAt(payload)
 	} else {

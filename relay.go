@@ -454,7 +454,7 @@ func absorb(f *direction, at, n int) int {
 // taking one of its own.
 func bulk(f *direction) (readErr, writeErr error) {
 	buf := grow(f)
-	if f.to.service != nil && len(buf) > serviceBuffer {
+	if f.to.pipes != nil && len(buf) > serviceBuffer {
 		buf = buf[:serviceBuffer]
 	}
 	rest := &io.LimitedReader{R: f.from.reader, N: int64(f.parser.left)}

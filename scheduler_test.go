@@ -342,7 +342,7 @@ func TestPingIsLeftToThePump(t *testing.T) {
 	}
 	reasons := map[string]func(s *session){
 		"the first ping":       func(*session) {},
-		"a service":            func(s *session) { s.upstream.service = &service{}; beat(s) },
+		"a service":            func(s *session) { s.upstream.pipes = &pipes{}; beat(s) },
 		"a pump at work":       func(s *session) { beat(s); s.toUpstream.writeMu.Lock() },
 		"a ping not answered":  func(s *session) { beat(s); stamp(s, s.toUpstream, 2*time.Minute) },
 		"something sent since": func(s *session) { beat(s); leaveRest(s, s.toUpstream) },

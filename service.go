@@ -369,9 +369,9 @@ func (c *deadEnd) Close() error {
 	return nil
 }
 
-// service is a connection to next that consists of two pipes, one a direction, so that either can end by itself. What next
+// pipes is a connection that consists of two pipes, one a direction, so that either can end by itself. What next
 // writes comes out of one, and what is written to it goes into the other.
-type service struct {
+type pipes struct {
 	reads, writes       net.Conn // the session's ends,
 	farReads, farWrites net.Conn // and next's
 	closing             atomic.Bool
@@ -384,21 +384,21 @@ type hijackedConn struct {
 	io.Writer // farWrites
 	*standIn
 
-	service *service
+	pipes *pipes
 }
 
-// newService makes both ends of a connection that stands for client's.
-func newService(client net.Conn) (*service, *hijackedConn) {
+// newPipes makes both ends of a connection that stands for client's.
+func newPipes(client net.Conn) (*pipes, *hijackedConn) {
 	reads, farWrites := net.Pipe()
 	farReads, writes := net.Pipe()
-	c := &service{reads: reads, writes: writes, farReads: farReads, farWrites: farWrites, flushed: make(chan struct{})}
-	return c, &hijackedConn{Reader: farReads, Writer: farWrites, standIn: &standIn{client}, service: c}
+	c := &pipes{reads: reads, writes: writes, farReads: farReads, farWrites: farWrites, flushed: make(chan struct{})}
+	return c, &hijackedConn{Reader: farReads, Writer: farWrites, standIn: &standIn{client}, pipes: c}
 }
 
 // overPipes makes a connection for next, which has the handler's goroutine: the session gets one of its own.
 func overPipes(h *hijackWriter) *hijackedConn {
-	near, far := newService(h.upgrade.taken)
-	h.upstream = &peer{name: upstreamPeer, conn: near.writes, source: near.reads, reader: near.reads, service: near}
+	near, far := newPipes(h.upgrade.taken)
+	h.upstream = &peer{name: upstreamPeer, conn: near.writes, source: near.reads, reader: near.reads, pipes: near}
 	h.done = make(chan struct{})
 	go converseOverPipes(h)
 	return far
@@ -420,17 +420,17 @@ func converseOverPipes(h *hijackWriter) {
 func endOverPipes(h *hijackWriter) {
 	defer close(h.done)
 	r := recover()
-	closeService(h.upstream.service)
+	closePipes(h.upstream.pipes)
 	hangUpOn(h.upgrade.taken)
-	<-h.upstream.service.flushed
+	<-h.upstream.pipes.flushed
 	h.cancel()
 	if r != nil {
 		h.upgrade.middleware.report("session failed", errors.New(fmt.Sprint(r)))
 	}
 }
 
-// closeService closes the session's end. It does not wait for next.
-func closeService(c *service) {
+// closePipes closes the session's end. It does not wait for next.
+func closePipes(c *pipes) {
 	if c.closing.CompareAndSwap(false, true) {
 		_ = c.reads.Close()
 		_ = c.writes.SetWriteDeadline(past)
@@ -441,14 +441,14 @@ func closeService(c *service) {
 // abandon closes next's end for it, where it has one.
 func abandon(h *hijackWriter) {
 	if h.done != nil {
-		_ = h.upstream.service.farWrites.Close()
-		_ = h.upstream.service.farReads.Close()
+		_ = h.upstream.pipes.farWrites.Close()
+		_ = h.upstream.pipes.farReads.Close()
 	}
 }
 
 // flush ends what next reads once it has passed on what it was given: an empty write comes back when it is there to read
 // more.
-func flush(c *service) {
+func flush(c *pipes) {
 	defer swallow()
 	defer close(c.flushed)
 	// Not a deadline, which a pump that is about to write would undo.
@@ -466,25 +466,25 @@ func flush(c *service) {
 // server's right after that. So this comes back only when there is nothing more to be said to the server either, such as
 // the answer to its close frame.
 func (c *hijackedConn) Close() error {
-	_ = c.service.farWrites.Close()
-	<-c.service.flushed
-	return c.service.farReads.Close()
+	_ = c.pipes.farWrites.Close()
+	<-c.pipes.flushed
+	return c.pipes.farReads.Close()
 }
 
 // SetDeadline implements net.Conn.
 func (c *hijackedConn) SetDeadline(t time.Time) error {
-	_ = c.service.farReads.SetReadDeadline(t)
-	return c.service.farWrites.SetWriteDeadline(t)
+	_ = c.pipes.farReads.SetReadDeadline(t)
+	return c.pipes.farWrites.SetWriteDeadline(t)
 }
 
 // SetReadDeadline implements net.Conn.
 func (c *hijackedConn) SetReadDeadline(t time.Time) error {
-	return c.service.farReads.SetReadDeadline(t)
+	return c.pipes.farReads.SetReadDeadline(t)
 }
 
 // SetWriteDeadline implements net.Conn.
 func (c *hijackedConn) SetWriteDeadline(t time.Time) error {
-	return c.service.farWrites.SetWriteDeadline(t)
+	return c.pipes.farWrites.SetWriteDeadline(t)
 }
 
 // mostFrames is how much of a stack is looked at: more than there are from Hijack to what has called it.
@@ -525,6 +525,7 @@ func warm() {
 	h := &hijackWriter{ResponseWriter: httptest.NewRecorder(), upgrade: &upgrade{taken: conn}, client: newPeer(clientPeer, conn), server: conn}
 	_, _, _ = http.NewResponseController(h).Hijack()
 	_ = tls.Client(deadEndConn(newDeadEnd(h)), nil)
-	_, far := newService(conn)
+	near, far := newPipes(conn)
 	_ = tls.Client(pipedConn(far), nil)
+	_ = tls.Client(streamedConn(&streamConn{Reader: near.reads, Writer: near.writes, standIn: &standIn{conn}, ends: near}), nil)
 }

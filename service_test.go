@@ -21,7 +21,7 @@ import (
 func TestServiceIsHeardOut(t *testing.T) {
 	client, peer := net.Pipe()
 	defer peer.Close()
-	near, far := newService(client)
+	near, far := newPipes(client)
 	last := []byte("the answer to a close frame")
 	read, passOn, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
@@ -42,7 +42,7 @@ func TestServiceIsHeardOut(t *testing.T) {
 		t.Fatalf("the way to a service that has closed is closed, too: %v", err)
 	}
 	<-read
-	closeService(near)
+	closePipes(near)
 	if isClosed(closed) {
 		t.Error("the service is let go before it has passed on what it read")
 	}
@@ -55,14 +55,14 @@ func TestServiceIsHeardOut(t *testing.T) {
 
 // TestStuckServiceIsGivenUp has nobody read what was written.
 func TestStuckServiceIsGivenUp(t *testing.T) {
-	near, far := newService(nil)
+	near, far := newPipes(nil)
 	wrote := make(chan error)
 	go func() {
 		_, err := near.writes.Write([]byte("x"))
 		wrote <- err
 	}()
 	start := time.Now()
-	closeService(near)
+	closePipes(near)
 	if err := <-wrote; err == nil {
 		t.Error("a write that nobody reads succeeds")
 	}
@@ -122,14 +122,14 @@ func TestTakeoverHandsOnAnswers(t *testing.T) {
 // TestCloseLingersNoLonger has a pump that is about to write take back every deadline while the
 // service reads nothing more.
 func TestCloseLingersNoLonger(t *testing.T) {
-	near, _ := newService(nil)
+	near, _ := newPipes(nil)
 	var flushed atomic.Bool
 	go func() {
 		<-near.flushed
 		flushed.Store(true)
 	}()
 	start := time.Now()
-	closeService(near)
+	closePipes(near)
 	for !flushed.Load() {
 		if time.Since(start) > 10*lingerTimeout {
 			t.Fatalf("the service is still waited for after %v", time.Since(start))

@@ -74,12 +74,12 @@ const directionCount = 2
 // peer is one end of a session. Its connection is read by the pump from it alone, and written by whoever holds writeMu of
 // the direction to it; closePeer is for everybody.
 type peer struct {
-	name    string    // "client" or "upstream"
-	conn    net.Conn  // to be written
-	source  net.Conn  // to be read: conn, unless this is a service
-	reader  io.Reader // source, after what it gave together with the handshake
-	service *service  // that the connection leads to, if that is Traefik's own
-	token   uint64    // begins the payload of our pings to it; 0 where it is not pinged
+	name   string    // "client" or "upstream"
+	conn   net.Conn  // to be written
+	source net.Conn  // to be read: conn, unless this is a service
+	reader io.Reader // source, after what it gave together with the handshake
+	pipes  *pipes    // that the connection leads to, if that is Traefik's own
+	token  uint64    // begins the payload of our pings to it; 0 where it is not pinged
 
 	// session.mu guards the following. Times count from the session's start.
 	state        closeState
@@ -278,13 +278,14 @@ func cut(s *session) {
 func silence(x *peer) {
 	defer swallow()
 	_ = x.conn.SetDeadline(past)
+	_ = x.source.SetDeadline(past)
 }
 
 // closePeer closes a peer's connection; one that panics must not keep the other open.
 func closePeer(x *peer) {
 	defer swallow()
-	if x.service != nil {
-		closeService(x.service)
+	if x.pipes != nil {
+		closePipes(x.pipes)
 		return
 	}
 	_ = x.conn.Close()

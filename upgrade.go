@@ -449,6 +449,11 @@ var errNotHijackable = errors.New("a middleware before wsfw hides the connection
 // that has been told why it cannot. The server keeps the reader that it gives away for as long as its handler runs: that is
 // left without its buffer of 4 KiB.
 func takeClient(u *upgrade) *peer {
+	if u.stream != nil {
+		client := takeStream(u.stream)
+		u.taken = u.stream.conn
+		return client
+	}
 	conn, buffered, err := http.NewResponseController(u.rw).Hijack()
 	if err != nil {
 		reportClient(u, refuseHijack, errNotHijackable)

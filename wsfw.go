@@ -74,11 +74,20 @@ func (m *Middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	} else if m.settings.inline {
 		connectService(u)
 	} else {
-		m.next.ServeHTTP(rw, withOffer(req, u.offer))
+		passOn(u)
 	}
 	if u.session != nil && u.inline == nil {
 		converse(u)
 	}
+}
+
+// passOn has next serve an upgrade that has passed the check.
+func passOn(u *upgrade) {
+	writer := u.rw
+	if u.stream != nil {
+		writer = u.stream
+	}
+	u.middleware.next.ServeHTTP(writer, withOffer(u.req, u.offer))
 }
 
 // converse is a session, from its beginning to its record. It has next to nothing in it, for a goroutine keeps the frame
@@ -94,7 +103,7 @@ func converse(u *upgrade) {
 // isOurs reports whether wsfw is to answer a request.
 func isOurs(set *settings, req *http.Request) bool {
 	_, ours := below(set.path, sentPath(req.URL))
-	return ours && (!set.passOthers || guardUpgrade(req.Header) != refuseNoUpgrade)
+	return ours && (!set.passOthers || isConnect(req) || guardUpgrade(req.Header) != refuseNoUpgrade)
 }
 
 // upgrade is a client's request for a session, and what has come of it.
@@ -103,10 +112,11 @@ type upgrade struct {
 	rw          http.ResponseWriter
 	req         *http.Request
 	started     time.Time
-	ip          string // the client's, where its address has one
-	path        string // as sent, without the query
-	key         string // the client's
-	offer       *offer // and what it offers, as far as that stands
+	ip          string  // the client's, where its address has one
+	path        string  // as sent, without the query
+	key         string  // the client's
+	offer       *offer  // and what it offers, as far as that stands
+	stream      *stream // of HTTP/2 or HTTP/3 that the client asks for a session on; nil where it speaks HTTP/1.1
 	server      *server
 	clientKey   string // by which its session counts; empty until it does
 	upstream    string // scheme, host and port
@@ -127,9 +137,13 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 	if req.URL.RawPath != "" {
 		path = sentPath(req.URL)
 	}
-	return &upgrade{
+	u := &upgrade{
 		middleware: m, rw: rw, req: req, started: time.Now(), ip: ip, path: path, server: serverOf(req.Context()),
 	}
+	if isConnect(req) {
+		openStream(u)
+	}
+	return u
 }
 
 // startSession has the session of two peers begin.
@@ -158,7 +172,11 @@ func leave(u *upgrade) {
 
 // refuse answers a client with a refusal, and logs that.
 func refuse(u *upgrade, r *refusal) {
-	answerRefusal(u.rw, u.req, r)
+	req := u.req
+	if u.stream != nil {
+		req = u.stream.req
+	}
+	answerRefusal(u.rw, req, r)
 	if r != refuseGone {
 		logEvent(eventOf(u, r.status, r.reason, "warn", "request refused"))
 	}
@@ -178,6 +196,9 @@ func giveBack(u *upgrade) {
 		abandonSession(s)
 	} else if s.waits {
 		closePeer(s.client)
+	}
+	if u.stream != nil {
+		endStream(u.stream)
 	}
 }
 

@@ -1,0 +1,195 @@
+package wsfw
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// A client may ask for a session on a stream of an HTTP/2 or HTTP/3 connection, by an extended CONNECT (RFC 8441, RFC 9220).
+// There is no key, no 101 and no connection to take over: the request's body is what the client sends, and the body of the
+// answer 200 is what it gets. All else of wsfw, and next, get an upgrade by HTTP/1.1 in its place, and two pipes for the
+// connection. Compiled code copies between those and the stream:
+//
+//	client ── stream ══ session ── upstream
+
+// streamBuffer is how many bytes are copied at a time between a stream and its pipes. A session keeps two of that size.
+const streamBuffer = 8 << 10
+
+// stream is a client's stream, and the response writer that next gets for it in the check.
+type stream struct {
+	http.ResponseWriter
+	req *http.Request // the CONNECT
+
+	// From when the stream is taken over.
+	ends     *pipes
+	conn     *streamConn
+	sent     chan struct{} // closed when no more comes from the client,
+	answered chan struct{} // and when no more goes to it
+}
+
+// isConnect reports whether a request asks for a WebSocket by an extended CONNECT. Of that, net/http's server has the protocol
+// in a header, and quic-go's in Proto.
+func isConnect(req *http.Request) bool {
+	if req.Method != http.MethodConnect {
+		return false
+	}
+	protocol := req.Header[":protocol"]
+	return req.Proto == "websocket" || req.ProtoMajor == 2 && len(protocol) == 1 && protocol[0] == "websocket"
+}
+
+// openStream has an upgrade that came by an extended CONNECT go on as one by HTTP/1.1, with a key of ours.
+func openStream(u *upgrade) {
+	key := make([]byte, 16)
+	_, _ = rand.Read(key) // the error is always nil on the platforms that Traefik runs on
+	req := u.req.Clone(u.req.Context())
+	req.Method = http.MethodGet
+	req.Proto = "HTTP/1.1"
+	req.ProtoMajor = 1
+	req.ProtoMinor = 1
+	req.Body = http.NoBody
+	req.ContentLength = 0
+	delete(req.Header, ":protocol")
+	req.Header["Upgrade"] = []string{"websocket"}
+	req.Header["Connection"] = []string{"Upgrade"}
+	req.Header[keyHeader] = []string{base64.StdEncoding.EncodeToString(key)}
+	u.stream = &stream{ResponseWriter: u.rw, req: u.req}
+	u.req = req
+}
+
+// httpVersion is the client's version of HTTP for the record, empty where that is 1.
+func httpVersion(u *upgrade) string {
+	if u.stream == nil {
+		return ""
+	}
+	return strconv.Itoa(u.stream.req.ProtoMajor)
+}
+
+// takeStream has the stream copied to two pipes from here on, and returns the client at their ends.
+func takeStream(t *stream) *peer {
+	ends, _ := newPipes(nil)
+	t.ends = ends
+	t.sent = make(chan struct{})
+	t.answered = make(chan struct{})
+	t.conn = &streamConn{Reader: ends.reads, Writer: ends.writes, standIn: &standIn{ends.reads}, ends: ends}
+	go send(t)
+	go answer(t)
+	return &peer{name: clientPeer, conn: ends.writes, source: ends.reads, reader: ends.reads, pipes: ends}
+}
+
+// send copies what the client sends, to its end. A stream that is reset ends, too.
+func send(t *stream) {
+	defer close(t.sent)
+	defer swallow()
+	_, _ = io.CopyBuffer(t.ends.farWrites, t.req.Body, make([]byte, streamBuffer))
+	_ = t.ends.farWrites.Close()
+}
+
+// answer copies what is for the client, and flushes each piece: net/http's proxy does both without the interpreter.
+func answer(t *stream) {
+	defer close(t.answered)
+	defer swallow()
+	var source http.RoundTripper = &answerSource{t.ends.farReads}
+	var buffers httputil.BufferPool = &streamBuffers{}
+	proxy := &httputil.ReverseProxy{
+		Director: func(_ *http.Request) {}, Transport: source, FlushInterval: -1, BufferPool: buffers, ErrorLog: noLog,
+		ErrorHandler: func(rw http.ResponseWriter, _ *http.Request, _ error) { rw.WriteHeader(http.StatusBadGateway) },
+	}
+	// The proxy is not to know the server: it would panic where the client has gone.
+	proxy.ServeHTTP(t.ResponseWriter, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}})
+	_ = t.ends.farReads.Close()
+	_ = t.ends.farWrites.Close()
+}
+
+// noLog takes what net/http's proxy says of a client that has gone.
+var noLog = log.New(io.Discard, "", 0)
+
+// streamBuffers are what net/http's proxy copies with.
+type streamBuffers struct{}
+
+// Get implements httputil.BufferPool.
+func (*streamBuffers) Get() []byte { return make([]byte, streamBuffer) }
+
+// Put implements httputil.BufferPool.
+func (*streamBuffers) Put(_ []byte) {}
+
+// answerSource gives the answer that is written to the pipes, as if a server had sent it: a 101 is a 200 on a stream, whose body
+// is what follows.
+type answerSource struct{ conn net.Conn }
+
+// RoundTrip implements http.RoundTripper.
+func (s *answerSource) RoundTrip(*http.Request) (*http.Response, error) {
+	reader := bufio.NewReaderSize(s.conn, hijackReads)
+	head, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		return nil, err
+	}
+	if head.StatusCode == http.StatusSwitchingProtocols {
+		head.StatusCode = http.StatusOK
+		head.ContentLength = -1
+		head.Body = io.NopCloser(reader)
+		for _, name := range []string{"Upgrade", "Connection", acceptHeader} {
+			delete(head.Header, name)
+		}
+	}
+	return head, nil
+}
+
+// endStream closes the pipes, if they are not closed yet, and waits until nothing is copied any more. What had been written to
+// them by then is sent, and what the client still sends is not waited for.
+func endStream(t *stream) {
+	if t.ends == nil {
+		return
+	}
+	closePipes(t.ends)
+	<-t.answered
+	_ = t.req.Body.Close()
+	<-t.sent
+}
+
+// Hijack implements http.Hijacker for next. Reads and writes of what it returns do not pass through us.
+func (t *stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if t.ends != nil {
+		return nil, nil, http.ErrHijacked
+	}
+	takeStream(t)
+	return streamedConn(t.conn), buffersOf(t.ends.reads, t.ends.writes), nil
+}
+
+// streamedConn is a stream's connection as compiled code sees it, which keeps the frame that it is made in.
+var streamedConn = func(c *streamConn) net.Conn { return c }
+
+// streamConn is the connection that a stream stands for.
+type streamConn struct {
+	io.Reader
+	io.Writer
+	*standIn
+
+	ends *pipes
+}
+
+// Close implements net.Conn. What has been written is sent yet.
+func (c *streamConn) Close() error {
+	closePipes(c.ends)
+	return nil
+}
+
+// SetDeadline implements net.Conn.
+func (c *streamConn) SetDeadline(at time.Time) error {
+	return errors.Join(c.ends.reads.SetReadDeadline(at), c.ends.writes.SetWriteDeadline(at))
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *streamConn) SetReadDeadline(at time.Time) error { return c.ends.reads.SetReadDeadline(at) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *streamConn) SetWriteDeadline(at time.Time) error { return c.ends.writes.SetWriteDeadline(at) }
