@@ -53,11 +53,23 @@ type joined struct {
 // join opens a session for as long as the test runs.
 func (g *ground) join(t *testing.T) *joined {
 	t.Helper()
-	client, err := wire.Dial(g.gateway.Addr, g.offer...)
+	client, err := dial(g.gateway, g.offer...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return g.meet(t, client)
+}
+
+// dial opens a session over the version of HTTP that is the gateway's clients'. Lines are further header lines of the
+// handshake.
+func dial(gateway *engine.Gateway, lines ...string) (*wire.Peer, error) {
+	switch gateway.HTTP {
+	case 2:
+		return wire.DialHTTP2(gateway.AddrHTTP2, lines...)
+	case 3:
+		return wire.DialHTTP3(gateway.AddrHTTP3, lines...)
+	}
+	return wire.Dial(gateway.Addr, lines...)
 }
 
 // meet takes the other end of a session that a client has just opened.

@@ -39,6 +39,9 @@ func inEachUse(t *testing.T, e engine.Engine, run func(t *testing.T, e engine.En
 	}
 }
 
+// streamWays are the ways in which a session is a stream of its client's connection.
+var streamWays = []int{2, 3}
+
 // isInline reports whether the engine's gateways stand before Traefik's own service.
 func isInline(e engine.Engine) bool {
 	_, inline := e.(engine.Inline)

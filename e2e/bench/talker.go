@@ -65,7 +65,7 @@ func (p *Peers) talker(t Talk) (*talker, error) {
 	}
 	conn.SetDeadline(time.Time{})
 	one := &talker{peer: p.join(), talk: t, message: wire.Text(sentences(t.Size)).Masking(true).Bytes()}
-	one.line = line{conn: buffered{conn.TCPConn, conn}, masks: true, data: one.listen, write: one.post}
+	one.line = line{conn: buffered{conn.Conn, conn}, masks: true, data: one.listen, write: one.post}
 	// An upstream that sends back a message while it comes would wait for a client that but writes.
 	if t.Depth*t.Size > largeBuffer/2 {
 		one.outbox = make(chan []byte, 16)

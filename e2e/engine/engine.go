@@ -52,6 +52,9 @@ type Setup struct {
 	// Wrap, where not nil, is put between the HTTP server and the plugin. In-process engines only.
 	Wrap func(http.Handler) http.Handler
 
+	// Streams has the gateway serve HTTP/2 and HTTP/3 over TLS, too, both with extended CONNECT.
+	Streams bool
+
 	// Dedicated asks for a gateway whose process no other gateway shares. In-process engines have
 	// an HTTP server of its own for every gateway anyway.
 	Dedicated bool
@@ -114,6 +117,12 @@ const TwinPath = "/twin"
 type Gateway struct {
 	// Addr is the host:port that clients dial.
 	Addr string
+
+	// AddrHTTP2 and AddrHTTP3 are those for clients of [Setup.Streams], and empty without. Any certificate is good.
+	AddrHTTP2, AddrHTTP3 string
+
+	// HTTP is the version over which a case's clients are to come where it leaves that open; 0 stands for 1.1.
+	HTTP int
 
 	// Name is the name New was given, less Traefik's "@file".
 	Name string

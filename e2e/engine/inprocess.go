@@ -69,12 +69,21 @@ func (e *local) Start(t testing.TB, s Setup) *Gateway {
 	if err := r.apply(s.Config); err != nil {
 		t.Fatalf("%s refuses the configuration: %v", e.name, err)
 	}
-	server := serve(t, r, s)
+	var handler http.Handler = r
+	if s.Wrap != nil {
+		handler = s.Wrap(handler)
+	}
+	server, beside := serve(t, handler, s.Host), &streams{}
+	if s.Streams {
+		beside = serveStreams(t, handler, s.Host)
+	}
 	return &Gateway{
-		Addr: server.Addr,
-		Name: s.Name,
-		log:  inProcess,
-		seen: map[string]int{},
+		Addr:      server.Addr,
+		AddrHTTP2: beside.addrs[0],
+		AddrHTTP3: beside.addrs[1],
+		Name:      s.Name,
+		log:       inProcess,
+		seen:      map[string]int{},
 		reload: func(t testing.TB, config map[string]any, next string) {
 			t.Helper()
 			r.lead(t, next)
@@ -82,9 +91,16 @@ func (e *local) Start(t testing.TB, s Setup) *Gateway {
 				t.Fatalf("%s refuses the new configuration: %v", e.name, err)
 			}
 		},
-		// Shutdown waits for the requests that are under way; Terminate does not, so nobody takes its error.
-		terminate: func(testing.TB) { go func() { _ = server.Shutdown(context.Background()) }() },
+		terminate: func(testing.TB) {
+			shutDown(server)
+			beside.shutdown(shutDown)
+		},
 	}
+}
+
+// shutDown does not wait, as Shutdown does, for the requests that are under way: so nobody takes its error.
+func shutDown(server *http.Server) {
+	go func() { _ = server.Shutdown(context.Background()) }()
 }
 
 // Refuses implements [Engine].
@@ -235,12 +251,9 @@ func protocols() *http.Protocols {
 }
 
 // serve runs an HTTP server on a free port until the test ends; its Addr tells which.
-func serve(t testing.TB, handler http.Handler, s Setup) *http.Server {
+func serve(t testing.TB, handler http.Handler, host string) *http.Server {
 	t.Helper()
-	if s.Wrap != nil {
-		handler = s.Wrap(handler)
-	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(s.Host, "0"))
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

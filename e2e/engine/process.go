@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,13 +29,14 @@ type Process struct {
 	// API is the base URL of Traefik's API and, below /debug/pprof/, of its profiles.
 	API string
 
-	host   string // of all its addresses
-	dir    string // working directory
-	binary string
-	log    *Log     // for the plugin's output; nil where that goes to a file
-	output *os.File // of the setup
-	cmd    *exec.Cmd
-	exited chan struct{} // closed once the process is gone and all its output read
+	host    string // of all its addresses
+	streams bool   // of the setup
+	dir     string // working directory
+	binary  string
+	log     *Log     // for the plugin's output; nil where that goes to a file
+	output  *os.File // of the setup
+	cmd     *exec.Cmd
+	exited  chan struct{} // closed once the process is gone and all its output read
 
 	mu   sync.Mutex
 	free []entryPoint
@@ -71,7 +73,9 @@ func startProcess(binary, root string, s Setup, entryPoints int, log *Log) (*Pro
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{API: "http://" + addrs[0], host: s.Host, dir: dir, binary: binary, log: log, output: s.Traefik.Output}
+	p := &Process{
+		API: "http://" + addrs[0], host: s.Host, streams: s.Streams, dir: dir, binary: binary, log: log, output: s.Traefik.Output,
+	}
 	for i, addr := range addrs[1:] {
 		p.free = append(p.free, entryPoint{name: fmt.Sprintf("ep%d", i), addr: addr})
 	}
@@ -109,6 +113,7 @@ func (p *Process) launch() error {
 	}
 	p.cmd = exec.Command(p.binary, "--configFile=static.yml")
 	p.cmd.Dir = p.dir
+	p.cmd.Env = environment(os.Environ(), p.streams)
 	p.cmd.Stdout = w
 	p.cmd.Stderr = w
 	DieWithParent(p.cmd)
@@ -183,7 +188,7 @@ func (p *Process) static(api string, around Surroundings) object {
 	}
 	entryPoints := object{"traefik": object{"address": api}}
 	for _, ep := range p.free {
-		entryPoints[ep.name] = staticEntryPoint(ep.addr, around.EntryPoint)
+		entryPoints[ep.name] = p.entryPoint(ep.addr, around.EntryPoint)
 	}
 	experimental := object{"localPlugins": around.localPlugins()}
 	maps.Copy(experimental, around.Experimental)
@@ -241,11 +246,20 @@ func (p *Process) accessLog(name string) (lines []map[string]any, err error) {
 	return lines, nil
 }
 
+// entryPoint is one with the sections that a setup asks for.
+func (p *Process) entryPoint(addr string, sections map[string]map[string]any) object {
+	entryPoint := staticEntryPoint(addr)
+	if p.streams {
+		addSections(entryPoint, streamsEntryPoint)
+	}
+	addSections(entryPoint, sections)
+	return entryPoint
+}
+
 // staticEntryPoint lets requests reach the plugin as the client sent them, which Traefik's defaults do not: they
-// clean paths and drop X-Forwarded-* headers, and what encoded characters they refuse varies by version. Options of a setup
-// go before these.
-func staticEntryPoint(addr string, sections map[string]map[string]any) object {
-	entryPoint := object{
+// clean paths and drop X-Forwarded-* headers, and what encoded characters they refuse varies by version.
+func staticEntryPoint(addr string) object {
+	return object{
 		"address":          addr,
 		"forwardedHeaders": object{"insecure": true},
 		"http": object{
@@ -261,6 +275,10 @@ func staticEntryPoint(addr string, sections map[string]map[string]any) object {
 			},
 		},
 	}
+}
+
+// addSections has options go before those that the entry point has.
+func addSections(entryPoint object, sections map[string]map[string]any) {
 	for name, options := range sections {
 		section, _ := entryPoint[name].(object)
 		if section == nil {
@@ -269,7 +287,6 @@ func staticEntryPoint(addr string, sections map[string]map[string]any) object {
 		}
 		maps.Copy(section, options)
 	}
-	return entryPoint
 }
 
 // FreeAddrs finds n addresses of host on which nobody listens. Their ports lie below those from which kernels serve
@@ -350,7 +367,7 @@ func (p *Process) await(done func() bool) error {
 // apiClient keeps no connection open: the suite counts Traefik's goroutines and file descriptors.
 var apiClient = &http.Client{
 	Timeout:   10 * time.Second,
-	Transport: &http.Transport{DisableKeepAlives: true},
+	Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
 }
 
 // status returns a GET's status code, or 0 where there was no answer.

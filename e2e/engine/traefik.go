@@ -116,6 +116,9 @@ func (e *traefik) Start(t testing.TB, s Setup) *Gateway {
 	if s.Dedicated {
 		gateway.restart = f.restart
 	}
+	if s.Streams {
+		gateway.AddrHTTP2, gateway.AddrHTTP3 = f.entryPoint.addr, f.entryPoint.addr
+	}
 	return gateway
 }
 
@@ -158,7 +161,7 @@ func (e *traefik) reserve(s Setup) (*Process, entryPoint, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, p := range e.shared {
-		if p.host != s.Host {
+		if p.host != s.Host || p.streams != s.Streams {
 			continue
 		}
 		if ep, ok := p.take(); ok {
@@ -245,9 +248,14 @@ func (f *dynamicFile) restart() error {
 	return f.awaitServed()
 }
 
-// probe asks the entry point whether it serves this version: 200 if so, 404 if not.
+// probe asks the entry point whether it serves this version: 200 if so, 404 if not. What it serves over TLS changes after
+// what it serves without.
 func (f *dynamicFile) probe() int {
-	return status("http://" + f.entryPoint.addr + readyPath + f.router())
+	scheme := "http://"
+	if f.setup.Streams {
+		scheme = "https://"
+	}
+	return status(scheme + f.entryPoint.addr + readyPath + f.router())
 }
 
 // write puts the file in place in one step, so that Traefik never reads half of it.
@@ -282,12 +290,15 @@ func (f *dynamicFile) content(config map[string]any) object {
 	if around.TLS {
 		router["tls"] = object{}
 	}
-	routers := object{
-		f.router(): router,
-		f.router() + "-ready": object{
-			"rule": "Path(`" + readyPath + f.router() + "`)", "entryPoints": entryPoints,
-			"service": "ping@internal",
-		},
+	ready := object{
+		"rule": "Path(`" + readyPath + f.router() + "`)", "entryPoints": entryPoints, "service": "ping@internal",
+	}
+	routers := object{f.router(): router, f.router() + "-ready": ready}
+	if f.setup.Streams {
+		secure := maps.Clone(router)
+		secure["tls"] = object{}
+		routers[f.router()+"-streams"] = secure
+		ready["tls"] = object{}
 	}
 	if f.setup.Twin {
 		twin := maps.Clone(router)

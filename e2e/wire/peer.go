@@ -18,9 +18,29 @@ import (
 // Timeout bounds every handshake, and all reads and writes of a peer that sets no deadline of its own.
 var Timeout = pace.Of(20 * time.Second)
 
+// Conn carries a session: a TCP connection, or a stream of HTTP/2 or HTTP/3.
+type Conn interface {
+	net.Conn
+
+	// CloseWrite ends what this end sends: a FIN, or the stream's end.
+	CloseWrite() error
+
+	// Reset ends both directions at once: a RST, or the stream's reset.
+	Reset() error
+
+	// SetReadBuffer bounds what this end takes without reading it. A stream has its window for that.
+	SetReadBuffer(bytes int) error
+}
+
+// tcp is a TCP connection.
+type tcp struct{ *net.TCPConn }
+
+// Reset implements [Conn].
+func (c tcp) Reset() error { return errors.Join(c.SetLinger(0), c.Close()) }
+
 // Peer is one end of a session, after its handshake.
 type Peer struct {
-	*net.TCPConn
+	Conn
 
 	// Header is what the other end sent with its handshake.
 	Header http.Header
@@ -50,14 +70,9 @@ func (p *Peer) Send(frames ...Frame) error {
 	return err
 }
 
-// Reset ends the connection with a RST.
-func (p *Peer) Reset() error {
-	return errors.Join(p.SetLinger(0), p.Close())
-}
-
 // newPeer is a peer on a connection whose handshake in has read.
 func newPeer(conn net.Conn, in *bufio.Reader, header http.Header, masks bool) *Peer {
-	return &Peer{TCPConn: conn.(*net.TCPConn), Header: header, masks: masks, in: in}
+	return &Peer{Conn: tcp{conn.(*net.TCPConn)}, Header: header, masks: masks, in: in}
 }
 
 // Dial connects to a gateway as a client. Lines are further header lines of its handshake.
@@ -97,13 +112,12 @@ func ask(conn net.Conn, in *bufio.Reader, lines []string) (http.Header, error) {
 	if _, err := io.WriteString(conn, spell(head)); err != nil {
 		return nil, err
 	}
-	//nolint:bodyclose // a 101 has no body, and after any other answer Dial closes the connection
 	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodGet})
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return nil, fmt.Errorf("the answer is %s", resp.Status)
+		return nil, refusal(resp)
 	}
 	if got, want := resp.Header.Get("Sec-WebSocket-Accept"), Accept(SampleKey); got != want {
 		return nil, fmt.Errorf("Sec-WebSocket-Accept is %q, want %q", got, want)
