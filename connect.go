@@ -6,7 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -111,7 +111,7 @@ func answer(t *stream) {
 }
 
 // noLog takes what net/http's proxy says of a client that has gone.
-var noLog = log.New(io.Discard, "", 0)
+var noLog = slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelError)
 
 // streamBuffers are what net/http's proxy copies with.
 type streamBuffers struct{}
