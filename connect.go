@@ -98,7 +98,7 @@ func send(t *stream) {
 func answer(t *stream) {
 	defer close(t.answered)
 	defer swallow()
-	var source http.RoundTripper = &answerSource{t.ends.farReads}
+	var source http.RoundTripper = &answerSource{t}
 	var buffers httputil.BufferPool = &streamBuffers{}
 	proxy := &httputil.ReverseProxy{
 		Director: func(_ *http.Request) {}, Transport: source, FlushInterval: -1, BufferPool: buffers, ErrorLog: noLog,
@@ -124,14 +124,19 @@ func (*streamBuffers) Put(_ []byte) {}
 
 // answerSource gives the answer that is written to the pipes, as if a server had sent it: a 101 is a 200 on a stream, whose body
 // is what follows.
-type answerSource struct{ conn net.Conn }
+type answerSource struct{ stream *stream }
 
 // RoundTrip implements http.RoundTripper.
-func (s *answerSource) RoundTrip(*http.Request) (*http.Response, error) {
-	reader := bufio.NewReaderSize(s.conn, hijackReads)
+func (s *answerSource) RoundTrip(_ *http.Request) (*http.Response, error) {
+	t := s.stream
+	reader := bufio.NewReaderSize(t.ends.farReads, hijackReads)
 	head, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		return nil, err
+	}
+	header := t.Header() // not before: next may have used it
+	for name := range header {
+		delete(header, name) // what middlewares have set is in head, too
 	}
 	if head.StatusCode == http.StatusSwitchingProtocols {
 		head.StatusCode = http.StatusOK
