@@ -12,7 +12,7 @@ import (
 // TestHalfCloseAfterClose has a peer end its stream right behind its close frame: the answer still reaches it.
 func TestHalfCloseAfterClose(t *testing.T) {
 	bye, answer := wire.Close(4003, "bye"), []wire.Frame{wire.Text("last"), wire.Close(4004, "answer")}
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestHalfCloseAfterClose(t *testing.T) {
 
 // TestHalfCloseOfClient is a client gone without a close frame: it has not said that it would only listen.
 func TestHalfCloseOfClient(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		j := newGround(t, e, nil).join(t)
 		send(t, j.client, wire.Text("only"))
 		if err := j.client.CloseWrite(); err != nil {
@@ -53,7 +53,7 @@ func TestHalfCloseOfClient(t *testing.T) {
 
 // TestHalfCloseOfUpstream is an upstream gone: the client is told, and what it says afterwards goes nowhere.
 func TestHalfCloseOfUpstream(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		j := newGround(t, e, nil).join(t)
 		send(t, j.upstream, wire.Text("only"))
 		if err := j.upstream.CloseWrite(); err != nil {

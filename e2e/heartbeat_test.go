@@ -65,7 +65,7 @@ func pulsesOf(t *testing.T, record map[string]any) map[string]pulse {
 // differ. Each is answered late, and the record tells how late.
 func TestPings(t *testing.T) {
 	targets := map[string][]string{"": ends, "both": ends, "client": {"client"}, "upstream": {"upstream"}}
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		for target, pinged := range targets {
 			t.Run("target "+target, func(t *testing.T) {
 				config := object{"pingInterval": beat.String()}

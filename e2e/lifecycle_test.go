@@ -40,7 +40,7 @@ func closings() []closing {
 // TestCloseHandshake has either end close: the other gets that very frame, may still send until it answers, and the
 // first gets that very answer. A close frame may stand between two fragments.
 func TestCloseHandshake(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			for _, row := range closings() {
@@ -71,7 +71,7 @@ func (j *joined) closes(t *testing.T, by string, row closing) {
 // TestCloseHungUpOn has an upstream hang up on a client's close frame: the client, which has said its last word, gets
 // nothing but the end.
 func TestCloseHungUpOn(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		j := newGround(t, e, nil).join(t)
 		send(t, j.client, wire.Close(1000, "bye"))
 		expect(t, j.upstream, j.client.Encode(wire.Close(1000, "bye")))
@@ -132,7 +132,7 @@ var vanish = []struct {
 
 // TestClientVanishes wants the upstream's connection closed with no frame, as it would be without a proxy.
 func TestClientVanishes(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, way := range vanish {
 			for _, row := range partials(true) {
@@ -166,7 +166,7 @@ func expectPartial(t *testing.T, got traffic, near *wire.Peer, p partial) {
 
 // TestUpstreamVanishes wants the client told, unless it stands inside a frame.
 func TestUpstreamVanishes(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, way := range vanish {
 			for _, row := range partials(false) {
@@ -211,7 +211,7 @@ func within(t *testing.T, least time.Duration, wait func()) {
 func TestCloseUnanswered(t *testing.T) {
 	const closeTimeout = 400 * time.Millisecond
 	bye := wire.Close(4001, "bye")
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"closeTimeout": closeTimeout.String()})
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/wsfw/wsfw/e2e/engine"
@@ -39,8 +40,33 @@ func inEachUse(t *testing.T, e engine.Engine, run func(t *testing.T, e engine.En
 	}
 }
 
-// streamWays are the ways in which a session is a stream of its client's connection.
+// streamWays are the versions of HTTP whose sessions are streams of their clients' connections.
 var streamWays = []int{2, 3}
+
+// eachStream runs a case about sessions as one subtest for each engine, version of HTTP with streams, and use.
+func eachStream(t *testing.T, run func(t *testing.T, e engine.Engine)) {
+	t.Helper()
+	engine.Each(t, func(t *testing.T, e engine.Engine) { inEachStream(t, e, run) })
+}
+
+// inEachStream runs a case on one engine.
+func inEachStream(t *testing.T, e engine.Engine, run func(t *testing.T, e engine.Engine)) {
+	t.Helper()
+	for _, version := range streamWays {
+		t.Run(fmt.Sprintf("http%d", version), func(t *testing.T) {
+			inEachUse(t, engine.Over{Engine: e, HTTP: version}, run)
+		})
+	}
+}
+
+// eachVersion runs a case as [eachUse] does, and then as [eachStream] does: its clients come over every version of HTTP.
+func eachVersion(t *testing.T, run func(t *testing.T, e engine.Engine)) {
+	t.Helper()
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		inEachUse(t, e, run)
+		inEachStream(t, e, run)
+	})
+}
 
 // isInline reports whether the engine's gateways stand before Traefik's own service.
 func isInline(e engine.Engine) bool {
