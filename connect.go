@@ -2,6 +2,7 @@ package wsfw
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -28,7 +29,9 @@ const streamBuffer = 8 << 10
 // stream is a client's stream, and the response writer that next gets for it in the check.
 type stream struct {
 	http.ResponseWriter
-	req *http.Request // the CONNECT
+	req     *http.Request      // the CONNECT
+	release func() bool        // has the upgrade outlive the stream,
+	cancel  context.CancelFunc // until this
 
 	// From when the stream is taken over.
 	ends     *pipes
@@ -47,11 +50,16 @@ func isConnect(req *http.Request) bool {
 	return req.Proto == "websocket" || req.ProtoMajor == 2 && len(protocol) == 1 && protocol[0] == "websocket"
 }
 
-// openStream has an upgrade that came by an extended CONNECT go on as one by HTTP/1.1, with a key of ours.
+// openStream has an upgrade that came by an extended CONNECT go on as one by HTTP/1.1, with a key of ours. As with that, its
+// context ends when the client leaves, but not any more once the stream is taken over: then its pipes end.
 func openStream(u *upgrade) {
 	key := make([]byte, 16)
 	_, _ = rand.Read(key) // the error is always nil on the platforms that Traefik runs on
-	req := u.req.Clone(u.req.Context())
+	t := &stream{ResponseWriter: u.rw, req: u.req}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(u.req.Context()))
+	t.cancel = cancel
+	t.release = context.AfterFunc(u.req.Context(), cancel)
+	req := u.req.Clone(ctx)
 	req.Method = http.MethodGet
 	req.Proto = "HTTP/1.1"
 	req.ProtoMajor = 1
@@ -62,7 +70,7 @@ func openStream(u *upgrade) {
 	req.Header["Upgrade"] = []string{"websocket"}
 	req.Header["Connection"] = []string{"Upgrade"}
 	req.Header[keyHeader] = []string{base64.StdEncoding.EncodeToString(key)}
-	u.stream = &stream{ResponseWriter: u.rw, req: u.req}
+	u.stream = t
 	u.req = req
 }
 
@@ -76,6 +84,7 @@ func httpVersion(u *upgrade) string {
 
 // takeStream has the stream copied to two pipes from here on, and returns the client at their ends.
 func takeStream(t *stream) *peer {
+	t.release()
 	ends, _ := newPipes(nil)
 	t.ends = ends
 	t.sent = make(chan struct{})
@@ -152,6 +161,8 @@ func (s *answerSource) RoundTrip(_ *http.Request) (*http.Response, error) {
 // endStream closes the pipes, if they are not closed yet, and waits until nothing is copied any more. What had been written to
 // them by then is sent, and what the client still sends is not waited for.
 func endStream(t *stream) {
+	t.release()
+	t.cancel()
 	if t.ends == nil {
 		return
 	}
