@@ -134,6 +134,16 @@ func (c *cutting) pairs() {
 	}
 }
 
+// waysAtOnce is how many ways to cut a script a session has at most: with more it could have more control frames than a client
+// may send at once.
+const waysAtOnce = 100
+
+// part is the k-th of the parts in which a cutting comes in sessions of their own.
+func (c cutting) part(k int) cutting {
+	from, to := min(k*waysAtOnce, len(c.ways)), min((k+1)*waysAtOnce, len(c.ways))
+	return cutting{script: c.script, ways: c.ways[from:to]}
+}
+
 // speak writes the script once for each way to cut it.
 func (c cutting) speak(peer *wire.Peer) error {
 	for _, way := range c.ways {
@@ -179,7 +189,9 @@ func TestTransparencySplits(t *testing.T) {
 						client[i].pairs()
 						upstream[i].pairs()
 					}
-					g.join(t).splits(t, m, client[i], upstream[i])
+					for k := 0; k*waysAtOnce < max(len(client[i].ways), len(upstream[i].ways)); k++ {
+						g.join(t).splits(t, m, client[i].part(k), upstream[i].part(k))
+					}
 				}
 			})
 		}
