@@ -90,22 +90,24 @@ func takeStream(t *stream) *peer {
 	t.sent = make(chan struct{})
 	t.answered = make(chan struct{})
 	t.conn = &streamConn{Reader: ends.reads, Writer: ends.writes, standIn: &standIn{ends.reads}, ends: ends}
-	go send(t)
-	go answer(t)
+	go copySent(t)
+	go copyAnswer(t)
 	return &peer{name: clientPeer, conn: ends.writes, source: ends.reads, reader: ends.reads, pipes: ends}
 }
 
-// send copies what the client sends, to its end. A stream that is reset ends, too.
-func send(t *stream) {
+// copySent copies what the client sends, to its end. A stream that is reset ends, too.
+func copySent(t *stream) {
 	defer close(t.sent)
+	defer hangUpOn(t.ends.farWrites)
 	defer swallow()
 	_, _ = io.CopyBuffer(t.ends.farWrites, t.req.Body, make([]byte, streamBuffer))
-	_ = t.ends.farWrites.Close()
 }
 
-// answer copies what is for the client, and flushes each piece: net/http's proxy does both without the interpreter.
-func answer(t *stream) {
+// copyAnswer copies what is for the client, and flushes each piece: net/http's proxy does both without the interpreter.
+func copyAnswer(t *stream) {
 	defer close(t.answered)
+	defer hangUpOn(t.ends.farWrites)
+	defer hangUpOn(t.ends.farReads)
 	defer swallow()
 	var source http.RoundTripper = &answerSource{t}
 	var buffers httputil.BufferPool = &streamBuffers{}
@@ -115,8 +117,6 @@ func answer(t *stream) {
 	}
 	// The proxy is not to know the server: it would panic where the client has gone.
 	proxy.ServeHTTP(t.ResponseWriter, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}})
-	_ = t.ends.farReads.Close()
-	_ = t.ends.farWrites.Close()
 }
 
 // noLog takes what net/http's proxy says of a client that has gone.

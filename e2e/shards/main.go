@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/engine/xconnect"
 )
 
 func main() {
@@ -151,7 +152,7 @@ func (s shard) run(ctx context.Context, out *report, timeout time.Duration) erro
 	cases := exec.CommandContext(ctx, s.binary, "-test.v=test2json", "-test.paniconexit0",
 		"-test.timeout", timeout.String(), "-test.run", "^("+strings.Join(s.cases, "|")+")$")
 	cases.Dir = s.dir
-	cases.Env = append(os.Environ(), "WSFW_ENGINES="+s.engine)
+	cases.Env = append(os.Environ(), "WSFW_ENGINES="+s.engine, xconnect.Variable+"="+xconnect.Inherited)
 	told := exec.Command("go", "tool", "test2json", "-t", "-p", s.name)
 	engine.DieWithParent(cases)
 	engine.DieWithParent(told)
