@@ -289,14 +289,14 @@ func isLate(s *session, now time.Duration) bool {
 
 // wakeBusy has those pumps look up that are at work, and reports whether there are any. Needs session.mu.
 func wakeBusy(s *session) bool {
-	any := false
+	busy := false
 	for _, f := range s.directions {
 		if !f.idle {
 			wake(s, f)
-			any = true
+			busy = true
 		}
 	}
-	return any
+	return busy
 }
 
 // causeToEnd is the cause to end the session now, or nil. Where only a pump at work can know it is woken. Needs session.mu.
