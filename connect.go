@@ -3,7 +3,6 @@ package wsfw
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -53,8 +52,6 @@ func isConnect(req *http.Request) bool {
 // openStream has an upgrade that came by an extended CONNECT go on as one by HTTP/1.1, with a key of ours. As with that, its
 // context ends when the client leaves, but not any more once the stream is taken over: then its pipes end.
 func openStream(u *upgrade) {
-	key := make([]byte, 16)
-	_, _ = rand.Read(key) // the error is always nil on the platforms that Traefik runs on
 	t := &stream{ResponseWriter: u.rw, req: u.req}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(u.req.Context()))
 	t.cancel = cancel
@@ -69,17 +66,10 @@ func openStream(u *upgrade) {
 	delete(req.Header, ":protocol")
 	req.Header["Upgrade"] = []string{"websocket"}
 	req.Header["Connection"] = []string{"Upgrade"}
-	req.Header[keyHeader] = []string{base64.StdEncoding.EncodeToString(key)}
+	req.Header[keyHeader] = []string{base64.StdEncoding.EncodeToString(randomBytes(16))}
 	u.stream = t
+	u.http = strconv.Itoa(t.req.ProtoMajor)
 	u.req = req
-}
-
-// httpVersion is the client's version of HTTP for the record, empty where that is 1.
-func httpVersion(u *upgrade) string {
-	if u.stream == nil {
-		return ""
-	}
-	return strconv.Itoa(u.stream.req.ProtoMajor)
 }
 
 // takeStream has the stream copied to two pipes from here on, and returns the client at their ends.

@@ -149,6 +149,7 @@ func toEnd(ends []int, at, next, otherwise int) int {
 // setUp has a parser keep the trial's limits.
 func (c *trial) setUp(t *parser) *parser {
 	bound(t, c.limits)
+	t.pongSize = t.header + pingSize
 	t.token = ours
 	t.opened = time.Now()
 	meter(t, c.limits)

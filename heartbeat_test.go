@@ -156,6 +156,7 @@ func TestWalkEndsBeforeOurPong(t *testing.T) {
 		stream := join(before, ours, frame(0x81, []byte("y"), mask))
 		for cut := 0; cut <= len(stream); cut++ {
 			tr := newParser(plain, mask)
+			tr.pongSize = tr.header + pingSize
 			tr.token = token
 			at := parseChunk(tr, stream[:cut])
 			if tr.pong == nil {

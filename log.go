@@ -69,7 +69,7 @@ type eventLine struct {
 func logOpening(u *upgrade) {
 	logLine(&sessionLine{
 		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session opened", Name: u.middleware.name,
-		Client: u.req.RemoteAddr, HTTP: httpVersion(u), Upstream: u.upstream, Path: shortened(u.path, maxText), Subprotocol: u.subprotocol,
+		Client: u.req.RemoteAddr, HTTP: u.http, Upstream: u.upstream, Path: shortened(u.path, maxText), Subprotocol: u.subprotocol,
 	})
 }
 
@@ -81,7 +81,7 @@ func logSession(u *upgrade) {
 	}
 	line := &sessionLine{
 		Time: time.Now().UTC().Format(timestampForm), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
-		Client: u.req.RemoteAddr, HTTP: httpVersion(u), Upstream: u.upstream, Path: path, Subprotocol: u.subprotocol,
+		Client: u.req.RemoteAddr, HTTP: u.http, Upstream: u.upstream, Path: path, Subprotocol: u.subprotocol,
 		Duration:   float64(time.Since(u.started).Milliseconds()) / 1000,
 		FromClient: trafficFrom(s.toUpstream), FromUpstream: trafficFrom(s.toClient), Heartbeat: s.unpinged,
 		EndedBy: s.outcome.endedBy, Code: s.outcome.code, Reason: s.outcome.reason,

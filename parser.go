@@ -178,7 +178,8 @@ type parser struct {
 	messages int64 // data messages ended
 	control  int64 // bytes of pings and pongs passed
 
-	token uint64 // begins the payload of our own pings to the source; 0 where there are none
+	pongSize int    // of a whole pong to a ping of ours to the source, in bytes; 0 where there are none
+	token    uint64 // begins the payload of these pings
 
 	closing []byte  // the close frame before which parsing has ended, which has yet to be passed on
 	said    *status // and what it says
@@ -218,6 +219,9 @@ func bound(p *parser, l *limits) {
 	}
 	if p.limit < maxControl {
 		p.lengths = noLengths
+	}
+	if l.pingInterval > 0 && (p.masked && l.pingClient || !p.masked && l.pingUpstream) {
+		p.pongSize = p.header + pingSize
 	}
 	if p.masked {
 		meter(p, l)
@@ -323,7 +327,7 @@ func passControl(p *parser, frame []byte) bool {
 		parseClose(p, frame)
 		return false
 	}
-	if opcode == opPong && p.token != 0 {
+	if opcode == opPong && p.pongSize > 0 {
 		p.pong = answers(p, frame)
 		if p.pong != nil {
 			return false

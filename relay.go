@@ -109,7 +109,7 @@ func onRead(s *session, f *direction, n int, err error) bool {
 	if p.left > 0 {
 		return enterWork(s, f, n, err)
 	}
-	if n == p.header+pingSize && p.token != 0 && f.held == 0 && p.controls < p.maxControls && isPong(s, f, f.buf[:n]) {
+	if n == p.pongSize && f.held == 0 && p.controls < p.maxControls && isPong(s, f, f.buf[:n]) {
 		return true
 	}
 	f.writeMu.Lock()
@@ -445,7 +445,7 @@ func absorb(f *direction, at, n int) int {
 	f.absorbed++
 	f.parser.frames++
 	f.parser.pong = nil
-	size := f.parser.header + pingSize
+	size := f.parser.pongSize
 	copy(f.buf[at:], f.buf[at+size:n])
 	return n - size
 }

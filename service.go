@@ -265,7 +265,7 @@ func joinService(h *hijackWriter, source io.Reader) {
 		return
 	}
 	if err == nil {
-		err = verify(u, answer.Header, acceptFor(u.key))
+		err = verify(u, answer.Header)
 	}
 	if err != nil {
 		failService(h, err)

@@ -114,9 +114,11 @@ type upgrade struct {
 	started     time.Time
 	ip          string  // the client's, where its address has one
 	path        string  // as sent, without the query
-	key         string  // the client's
+	key         string  // the client's, which goes on to the upstream
+	accept      string  // and proves that the upstream has read it
 	offer       *offer  // and what it offers, as far as that stands
 	stream      *stream // of HTTP/2 or HTTP/3 that the client asks for a session on; nil where it speaks HTTP/1.1
+	http        string  // the version of HTTP that it speaks then, for the record
 	server      *server
 	clientKey   string // by which its session counts; empty until it does
 	upstream    string // scheme, host and port
@@ -140,7 +142,7 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 	u := &upgrade{
 		middleware: m, rw: rw, req: req, started: time.Now(), ip: ip, path: path, server: serverOf(req.Context()),
 	}
-	if isConnect(req) {
+	if req.ProtoMajor > 1 && isConnect(req) {
 		openStream(u)
 	}
 	return u
