@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 )
@@ -36,6 +37,7 @@ type stream struct {
 	ends     *pipes
 	conn     *streamConn
 	sent     chan struct{} // closed when no more comes from the client,
+	late     bool          // which was because the server has timed the stream out,
 	answered chan struct{} // and when no more goes to it
 }
 
@@ -90,7 +92,8 @@ func copySent(t *stream) {
 	defer close(t.sent)
 	defer hangUpOn(t.ends.farWrites)
 	defer swallow()
-	_, _ = io.CopyBuffer(t.ends.farWrites, t.req.Body, make([]byte, streamBuffer))
+	_, err := io.CopyBuffer(t.ends.farWrites, t.req.Body, make([]byte, streamBuffer))
+	t.late = errors.Is(err, os.ErrDeadlineExceeded) // none of the pipes' own: no write to them has a deadline
 }
 
 // copyAnswer copies what is for the client, and flushes each piece: net/http's proxy does both without the interpreter.
@@ -150,7 +153,8 @@ func (s *answerSource) RoundTrip(_ *http.Request) (*http.Response, error) {
 
 // endStream closes the pipes, if they are not closed yet, and waits until nothing is copied any more. What had been written to
 // them by then is sent, and what the client still sends is not waited for.
-func endStream(t *stream) {
+func endStream(u *upgrade) {
+	t := u.stream
 	t.release()
 	t.cancel()
 	if t.ends == nil {
@@ -160,6 +164,9 @@ func endStream(t *stream) {
 	<-t.answered
 	_ = t.req.Body.Close()
 	<-t.sent
+	if t.late {
+		hintReadTimeout(u)
+	}
 }
 
 // Hijack implements http.Hijacker for next. Reads and writes of what it returns do not pass through us.

@@ -148,6 +148,13 @@ func reportError(u *upgrade, r *refusal, message string, cause error) {
 	logEvent(line)
 }
 
+// hintReadTimeout tells why a session over HTTP/2 or HTTP/3 has lost its client.
+func hintReadTimeout(u *upgrade) {
+	line := eventOf(u, http.StatusOK, "read_timeout", "warn", "the entry point's readTimeout has ended a session over HTTP/"+u.http)
+	line.Hint = "set respondingTimeouts.readTimeout: 0s on the entry point"
+	logEvent(line)
+}
+
 // hintHost tells why an upstream may have refused a browser.
 func hintHost(u *upgrade) {
 	line := eventOf(u, http.StatusForbidden, "upstream_forbids", "warn", "upstream "+u.upstream+" answered 403")

@@ -200,7 +200,7 @@ func giveBack(u *upgrade) {
 		closePeer(s.client)
 	}
 	if u.stream != nil {
-		endStream(u.stream)
+		endStream(u)
 	}
 }
 

@@ -226,6 +226,28 @@ func TestConnectDrain(t *testing.T) {
 	})
 }
 
+// TestConnectShutdown shuts a gateway down under sessions over HTTP/3, whose server closes at once: both ends are let go, and
+// nothing keeps the gateway.
+func TestConnectShutdown(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		inEachUse(t, engine.Over{Engine: e, HTTP: 3}, func(t *testing.T, e engine.Engine) {
+			g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: object{"drainTimeout": "5m"}})
+			j := g.join(t)
+			passesOver(t, j.client, j.upstream, wire.Text("before"))
+			start := time.Now()
+			g.gateway.Terminate(t)
+			expectCut(t, j.client)
+			expectCut(t, j.upstream)
+			t.Logf("both ends are let go after %v", time.Since(start))
+			if g.gateway.Process != nil {
+				awaitExit(t, g.gateway, start)
+			} else {
+				j.expectOutcome(t, "client", 1006, "connection lost")
+			}
+		})
+	})
+}
+
 // TestConnectCheck has next take the stream over: Traefik's own proxy.
 func TestConnectCheck(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
@@ -335,4 +357,26 @@ func carrierTo(t *testing.T, gateway *engine.Gateway) wire.Carrier {
 	}
 	t.Cleanup(func() { carrier.Close() })
 	return carrier
+}
+
+// TestConnectReadTimeout wants the log to name the option that ends a session over HTTP/2 by the clock, however busy it is,
+// and that session to end as one whose client has gone.
+func TestConnectReadTimeout(t *testing.T) {
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		inEachUse(t, engine.Over{Engine: e, HTTP: 2}, func(t *testing.T, e engine.Engine) {
+			const readTimeout = 3 * time.Second // the handshake is within that
+			j := newGroundOf(t, e, engine.Setup{Dedicated: true, ReadTimeout: readTimeout}).join(t)
+			passesOver(t, j.client, j.upstream, wire.New(wire.OpText, payload(5)))
+			line := j.gateway.Wait(t, "the entry point's readTimeout has ended a session over HTTP/2")
+			checkLine(t, line, object{"level": "warn", "reason": "read_timeout"})
+			if hint := hintOf(line); !strings.Contains(hint, "readTimeout: 0s") {
+				t.Errorf("the hint is %q, want one that says what to write", hint)
+			}
+			expectEnd(t, j.client)
+			expectEnd(t, j.upstream)
+			if record := j.record(t); record["code"] != 1006.0 || record["endedBy"] != "client" {
+				t.Errorf("the record is %v, want the client's end without a close frame", record)
+			}
+		})
+	})
 }

@@ -55,6 +55,10 @@ type Setup struct {
 	// Streams has the gateway serve HTTP/2 and HTTP/3 over TLS, too, both with extended CONNECT.
 	Streams bool
 
+	// ReadTimeout bounds the life of a stream, as respondingTimeouts.readTimeout of an entry point does; 0 does not. Over
+	// HTTP/3 that is Traefik's own doing. It needs Dedicated.
+	ReadTimeout time.Duration
+
 	// Dedicated asks for a gateway whose process no other gateway shares. In-process engines have
 	// an HTTP server of its own for every gateway anyway.
 	Dedicated bool

@@ -75,7 +75,7 @@ func (e *local) Start(t testing.TB, s Setup) *Gateway {
 	}
 	server, beside := serve(t, handler, s.Host), &streams{}
 	if s.Streams {
-		beside = serveStreams(t, handler, s.Host)
+		beside = serveStreams(t, handler, s)
 	}
 	return &Gateway{
 		Addr:      server.Addr,

@@ -29,14 +29,15 @@ type Process struct {
 	// API is the base URL of Traefik's API and, below /debug/pprof/, of its profiles.
 	API string
 
-	host    string // of all its addresses
-	streams bool   // of the setup
-	dir     string // working directory
-	binary  string
-	log     *Log     // for the plugin's output; nil where that goes to a file
-	output  *os.File // of the setup
-	cmd     *exec.Cmd
-	exited  chan struct{} // closed once the process is gone and all its output read
+	host        string        // of all its addresses
+	streams     bool          // of the setup
+	readTimeout time.Duration // likewise
+	dir         string        // working directory
+	binary      string
+	log         *Log     // for the plugin's output; nil where that goes to a file
+	output      *os.File // of the setup
+	cmd         *exec.Cmd
+	exited      chan struct{} // closed once the process is gone and all its output read
 
 	mu   sync.Mutex
 	free []entryPoint
@@ -74,7 +75,8 @@ func startProcess(binary, root string, s Setup, entryPoints int, log *Log) (*Pro
 		return nil, err
 	}
 	p := &Process{
-		API: "http://" + addrs[0], host: s.Host, streams: s.Streams, dir: dir, binary: binary, log: log, output: s.Traefik.Output,
+		API: "http://" + addrs[0], host: s.Host, streams: s.Streams, readTimeout: s.ReadTimeout,
+		dir: dir, binary: binary, log: log, output: s.Traefik.Output,
 	}
 	for i, addr := range addrs[1:] {
 		p.free = append(p.free, entryPoint{name: fmt.Sprintf("ep%d", i), addr: addr})
@@ -250,7 +252,7 @@ func (p *Process) accessLog(name string) (lines []map[string]any, err error) {
 func (p *Process) entryPoint(addr string, sections map[string]map[string]any) object {
 	entryPoint := staticEntryPoint(addr)
 	if p.streams {
-		addSections(entryPoint, streamsEntryPoint)
+		addSections(entryPoint, streamsEntryPoint(p.readTimeout))
 	}
 	addSections(entryPoint, sections)
 	return entryPoint

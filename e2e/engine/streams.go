@@ -51,23 +51,23 @@ func (s *streams) shutdown(plain func(*http.Server)) {
 }
 
 // serveStreams runs both until the test ends.
-func serveStreams(t testing.TB, handler http.Handler, host string) *streams {
+func serveStreams(t testing.TB, handler http.Handler, setup Setup) *streams {
 	t.Helper()
 	certificate, err := ownCertificate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	listener, err := net.Listen("tcp", net.JoinHostPort(setup.Host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	packets, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
+	packets, err := net.ListenPacket("udp", net.JoinHostPort(setup.Host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	s := &streams{
-		http2: &http.Server{Handler: handler, TLSConfig: config},
+		http2: &http.Server{Handler: handler, TLSConfig: config, ReadTimeout: setup.ReadTimeout},
 		http3: &http3.Server{Handler: handler, TLSConfig: http3.ConfigureTLSConfig(config)},
 		addrs: [2]string{listener.Addr().String(), packets.LocalAddr().String()},
 	}
@@ -96,11 +96,13 @@ var ownCertificate = sync.OnceValues(func() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 })
 
-// streamsEntryPoint is what an entry point needs for streams that are sessions: HTTP/3, and no end of what a client sends
-// by the clock.
-var streamsEntryPoint = map[string]map[string]any{
-	"http3":     {},
-	"transport": {"respondingTimeouts": object{"readTimeout": "0s"}},
+// streamsEntryPoint is what an entry point needs for streams that are sessions: HTTP/3, and an end of what a client sends
+// by the clock only where a case asks for it.
+func streamsEntryPoint(readTimeout time.Duration) map[string]map[string]any {
+	return map[string]map[string]any{
+		"http3":     {},
+		"transport": {"respondingTimeouts": object{"readTimeout": readTimeout.String()}},
+	}
 }
 
 // environment is what a Traefik gets of this process's, with an extended CONNECT over HTTP/2 or without.
