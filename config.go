@@ -64,7 +64,6 @@ func parse(c *Config, name string) (*settings, error) {
 		origins:       o.origins(),
 		protocols:     o.protocols(),
 		noCompression: o.oneOf("compression", "pass", "off") == "off",
-		tunnel:        o.flag("tunnel"),
 	}
 	s.selective = s.passOthers || len(s.path) > 0
 	s.bound(o.limits())
@@ -81,11 +80,28 @@ func parse(c *Config, name string) (*settings, error) {
 	s.logOpening = sessionLog == "both"
 	s.logEnd = sessionLog != "off"
 	s.upstream = o.upstream()
-	s.forward = o.isOn("upstreamEndpoint")
-	s.inline = !s.forward && o.on(needFrames, false) != nil
-	o.contradictions(s)
+	mode := o.mode()
+	s.forward = mode == "forward" || mode == "tunnel"
+	s.inline = mode == "inline"
+	s.tunnel = mode == "tunnel"
+	o.contradictions(mode, s.upstream.appendPath)
 	o.finish()
 	return s, m.err(name)
+}
+
+// mode is what the middleware does with an upgrade. Where it is not written, the other options say that.
+func (o *options) mode() string {
+	if o.values["mode"] != nil {
+		return o.oneOf("mode", "check", "inline", "forward", "tunnel")
+	}
+	o.lookup("mode") // a known key
+	if _, there := o.values["upstreamendpoint"]; there {
+		return "forward"
+	}
+	if o.on(needFrames, false) != nil {
+		return "inline"
+	}
+	return "check"
 }
 
 // pathPatterns are the characters by which other routers mark patterns. Here a path is compared as it is written, so a
@@ -359,41 +375,56 @@ func (o *options) tls(secure bool) *tlsSource {
 }
 
 var (
-	// needFrames are the options that only who looks at frames can keep: those that have wsfw relay. A tunnel does not, and
-	// has no close frames of its own either, which needCloses are about.
+	// needFrames are the options that only who looks at frames can keep: one of them has wsfw relay. A tunnel does not look at
+	// them, and has no close frames of its own either, which needCloses are about.
 	needFrames = []string{"pingInterval", "pongTimeout", "maxInactivity", "maxLifetime", "maxFrameSize", "maxMessageSize", "messageRate", "validate"}
 	needCloses = []string{"restartCode", "upstreamLostCode"}
 
 	// needUpstream are the options that only a forward can keep, and needDial those of them that may also be off.
-	needUpstream = []string{"upstreamRules", "passHostHeader", "headers", "tls", "tunnel"}
+	needUpstream = []string{"upstreamRules", "passHostHeader", "headers", "tls"}
 	needDial     = []string{"connectTimeout", "upgradeTimeout"}
 
 	// needRelay are the options that only say how wsfw relays, and not that it does. They may be off, too.
 	needRelay = []string{"writeTimeout", "closeTimeout", "drainTimeout", "sessionLog", "restartCode", "upstreamLostCode"}
 )
 
-// contradictions reports options that cannot be had together.
-func (o *options) contradictions(s *settings) {
-	if s.tunnel {
-		for _, key := range append(o.on(needFrames, false), o.on(needCloses, false)...) {
-			o.add("tunnel", "set together with "+key, "leave one out: a tunnel does not look at frames")
-		}
+// contradictions reports options that the mode cannot keep. appendPath says that upstreamPath is one of those that need an
+// upstream of wsfw's own.
+func (o *options) contradictions(mode string, appendPath bool) {
+	_, endpoint := o.values["upstreamendpoint"]
+	_, old := o.values["tunnel"]
+	o.known = append(o.known, "tunnel")
+	o.addIf(old, "tunnel", "no option", "write mode: tunnel, or leave it out")
+	switch mode {
+	case "forward":
+		o.addIf(!endpoint, "mode", "forward", "needs upstreamEndpoint: write ws://host:port/path there")
+	case "tunnel":
+		o.addIf(!endpoint, "mode", "tunnel", "needs upstreamEndpoint: write ws://host:port/path there")
+		o.forbid(append(o.on(needFrames, false), o.on(needCloses, false)...), "leave it out, or write mode: forward: a tunnel does not look at frames")
+	case "inline":
+		o.forbidUpstream(endpoint, appendPath)
+	case "check":
+		o.forbidUpstream(endpoint, appendPath)
+		o.forbid(append(o.on(needFrames, false), o.on(needRelay, true)...), "needs mode: inline or forward: a check leaves the session to the router's service")
 	}
-	if _, there := o.values["upstreamendpoint"]; there {
-		return
-	}
+}
+
+// forbidUpstream reports the options about an upstream of wsfw's own, where the router's service is the upstream.
+func (o *options) forbidUpstream(endpoint, appendPath bool) {
+	o.addIf(endpoint && o.values["mode"] != nil, "upstreamEndpoint", "set", "needs mode: forward: in this one the router's service is the upstream")
 	needy := append(o.on(needUpstream, false), o.on(needDial, true)...)
-	if s.upstream.appendPath {
+	if appendPath {
 		needy = append(needy, "upstreamPath")
 	}
-	for _, key := range needy {
-		o.add(key, "set", "needs upstreamEndpoint: without one the router's service is the upstream, and Traefik connects to it")
+	if !endpoint {
+		o.forbid(needy, "needs upstreamEndpoint: without one the router's service is the upstream, and Traefik connects to it")
 	}
-	if s.inline {
-		return
-	}
-	for _, key := range o.on(needRelay, true) {
-		o.add(key, "set", "needs upstreamEndpoint, or an option that has wsfw relay to the router's service, such as validate: frames")
+}
+
+// forbid reports options that must not be set here.
+func (o *options) forbid(keys []string, remedy string) {
+	for _, key := range keys {
+		o.add(key, "set", remedy)
 	}
 }
 

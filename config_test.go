@@ -17,6 +17,35 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 }
 
+// A mode is what is written, and else follows from the other options.
+func TestModes(t *testing.T) {
+	type mode struct{ forward, inline, tunnel bool }
+	cases := []struct {
+		options object
+		want    mode
+	}{
+		{object{}, mode{}},
+		{object{"mode": ""}, mode{}},
+		{object{"mode": "check"}, mode{}},
+		{object{"maxConnections": 1}, mode{}},
+		{object{"pingInterval": "1s"}, mode{inline: true}},
+		{object{"mode": "inline"}, mode{inline: true}},
+		{object{"mode": "inline", "drainTimeout": "0"}, mode{inline: true}},
+		{object{"upstreamEndpoint": "ws://h"}, mode{forward: true}},
+		{object{"mode": "forward", "upstreamEndpoint": "ws://h", "pingInterval": "1s"}, mode{forward: true}},
+		{object{"mode": "tunnel", "upstreamEndpoint": "ws://h"}, mode{forward: true, tunnel: true}},
+		{object{"Mode": "tunnel", "upstreamEndpoint": "ws://h", "pingInterval": "0"}, mode{forward: true, tunnel: true}},
+	}
+	for _, c := range cases {
+		s, err := parse(&Config{Options: c.options}, "test")
+		if err != nil {
+			t.Errorf("%v: %v", c.options, err)
+		} else if got := (mode{s.forward, s.inline, s.tunnel}); got != c.want {
+			t.Errorf("%v: %+v, want %+v", c.options, got, c.want)
+		}
+	}
+}
+
 func TestMistakesAreNamed(t *testing.T) {
 	cases := []struct {
 		options object
@@ -32,7 +61,16 @@ func TestMistakesAreNamed(t *testing.T) {
 		{object{"upstreamEndpoint": "wss://h/", "pingInterval": "1s", "pingTarget": "server"}, "pingTarget"},
 		{object{"upstreamEndpoint": "wss://h/", "pingInterval": "9ms", "pongTimeout": "9ms", "maxInactivity": "9ms", "maxLifetime": "1us", "writeTimeout": "1ns"}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
 		{object{"upstreamEndpoint": "wss://h/", "pingInterval": "2562047h", "pongTimeout": "2562047h", "maxInactivity": "2562047h", "maxLifetime": "2562047h", "writeTimeout": "2562047h"}, "maxInactivity maxLifetime pingInterval pongTimeout writeTimeout"},
-		{object{"upstreamEndpoint": "wss://h/", "tunnel": true, "pingInterval": "1s", "pongTimeout": "1s", "maxInactivity": "1s", "maxLifetime": "1s"}, "tunnel tunnel tunnel tunnel"},
+		{object{"upstreamEndpoint": "wss://h/", "mode": "tunnel", "pingInterval": "1s", "pongTimeout": "1s", "maxInactivity": "1s", "maxLifetime": "1s"}, "maxInactivity maxLifetime pingInterval pongTimeout"},
+		{object{"upstreamEndpoint": "wss://h/", "mode": "tunnel", "restartCode": 1001}, "restartCode"},
+		{object{"upstreamEndpoint": "wss://h/", "tunnel": true}, "tunnel"},
+		{object{"tunnel": false}, "tunnel"},
+		{object{"mode": "relay"}, "mode"},
+		{object{"mode": "forward", "headers": object{"a": "b"}}, "mode"},
+		{object{"mode": "tunnel"}, "mode"},
+		{object{"mode": "inline", "upstreamEndpoint": "wss://h/"}, "upstreamEndpoint"},
+		{object{"mode": "inline", "passHostHeader": true}, "passHostHeader"},
+		{object{"mode": "check", "upstreamEndpoint": "wss://h/", "pingInterval": "1s", "writeTimeout": "1s"}, "pingInterval upstreamEndpoint writeTimeout"},
 		{object{"writeTimeout": "1s", "closeTimeout": "1s", "drainTimeout": "0"}, "closeTimeout drainTimeout writeTimeout"},
 		{object{"writeTimeout": "1s", "validate": "utf-8"}, "validate"},
 		{object{"maxFrameSize": "64kb", "maxMessageSize": "-1"}, "maxFrameSize maxMessageSize"},
@@ -53,7 +91,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{object{"upstreamEndpoint": "ws://h:0/"}, "upstreamEndpoint"},
 		{object{"upstreamEndpoint": "ws://h:80:80/"}, "upstreamEndpoint"},
 		{object{"upstreamEndpoint": "ws://u:p@h/#f"}, "upstreamEndpoint upstreamEndpoint"},
-		{object{"upstreamPath": "append", "passHostHeader": true, "tunnel": true, "validate": "frames"}, "passHostHeader tunnel tunnel upstreamPath"},
+		{object{"upstreamPath": "append", "passHostHeader": true, "validate": "frames"}, "passHostHeader upstreamPath"},
 		{object{"upstreamEndpoint": "wss://h/", "upstreamRules": []any{object{"header": "A b", "query": "b"}}}, "upstreamRules[0] upstreamRules[0] upstreamRules[0].header upstreamRules[0].value"},
 		{object{"upstreamEndpoint": "wss://h/", "headers": object{"connection": "x", "a b": "c", "X": "1\n", "A": "", "a": ""}}, "headers headers headers headers"},
 		{object{"upstreamEndpoint": "wss://h/", "tls": object{"minVersion": "1.1", "certFile": "c"}}, "tls.certFile tls.minVersion"},

@@ -24,8 +24,8 @@ var allocationLimits = []struct {
 	limit  uint64
 }{
 	{"forward", object{}, false, 2450},
-	{"tunnel", object{"tunnel": true}, false, 2780},
-	{"inline", object{"validate": "frames"}, true, 2780},
+	{"tunnel", object{"mode": "tunnel"}, false, 2780},
+	{"inline", object{"mode": "inline"}, true, 2780},
 }
 
 const (

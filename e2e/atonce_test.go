@@ -37,7 +37,7 @@ var gatherings = []gathering{
 		"upstreamPath": "append", "passHostHeader": true, "headers": object{"X-Crowd": "yes"},
 		"allowedOrigins": []any{"none", "same-host", "https://*.example.com"}, "protocols": []any{"chat"}, "compression": "off",
 	}},
-	{name: "tunnel", server: echo, status: http.StatusSwitchingProtocols, options: object{"tunnel": true}},
+	{name: "tunnel", server: echo, status: http.StatusSwitchingProtocols, options: object{"mode": "tunnel"}},
 	{name: "inline", server: echo, status: http.StatusSwitchingProtocols, next: true, options: object{"pingInterval": "1s"}},
 	{name: "check", server: echo, status: http.StatusSwitchingProtocols, next: true, options: object{"compression": "off"}},
 	{name: "bad_origin", server: echo, status: http.StatusForbidden, options: object{"allowedOrigins": "https://*.example.com"}},

@@ -218,7 +218,7 @@ func untilBlocked(t *testing.T, peer *wire.Peer, s *stream) int64 {
 }
 
 func TestBackPressure(t *testing.T) {
-	modes := map[string]object{"frames": nil, "unjudged": {"validate": "off"}, "tunnel": {"tunnel": true}}
+	modes := map[string]object{"frames": nil, "unjudged": {"validate": "off"}, "tunnel": {"mode": "tunnel"}}
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for mode, config := range modes {
 			if !canUse(e, config) {

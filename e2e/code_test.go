@@ -19,7 +19,7 @@ func TestConfigCode(t *testing.T) {
 		for i, value := range values {
 			mistakes = append(mistakes, mistaken(key, value).named(fmt.Sprintf("%s %d of %T", key, i, value)))
 		}
-		mistakes = append(mistakes, inTunnel(key, 1001), checking(key, 1001).named(key+" of nobody"))
+		mistakes = append(mistakes, inMode("tunnel", key, 1001), checking(key, 1001).named(key+" of nobody"))
 	}
 	checkMistakes(t, mistakes)
 }

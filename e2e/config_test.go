@@ -79,9 +79,9 @@ func TestConfigTimers(t *testing.T) {
 		mistaken("pongTimeout", "10s").named("pongs without pings"),
 		mistaken("pingTarget", "client").named("a target without pings"),
 		mistaken("pingTarget", "server", object{"pingInterval": "10s"}),
-		inTunnel("pingInterval", "10s"),
-		inTunnel("maxInactivity", "10s"),
-		inTunnel("maxLifetime", "10s"),
+		inMode("tunnel", "pingInterval", "10s"),
+		inMode("tunnel", "maxInactivity", "10s"),
+		inMode("tunnel", "maxLifetime", "10s"),
 	})
 }
 
@@ -118,7 +118,7 @@ func TestConfigLimits(t *testing.T) {
 		each("clientHeader", object{"maxConnections": 10}, "X-User"),
 	)
 	for key, value := range map[string]any{"maxFrameSize": "64KiB", "maxMessageSize": "1MiB", "messageRate": 10, "validate": "utf8"} {
-		mistakes = append(mistakes, inTunnel(key, value))
+		mistakes = append(mistakes, inMode("tunnel", key, value))
 	}
 	checkMistakes(t, mistakes)
 }
@@ -133,8 +133,12 @@ func TestConfigAccepts(t *testing.T) {
 		"sizes in bytes":                {endpoint, object{"maxFrameSize": 65536, "maxMessageSize": "1048576"}},
 		"sizes in each unit":            {endpoint, object{"maxFrameSize": "64KiB", "maxMessageSize": "2GiB"}},
 		"limits that are off":           {endpoint, object{"maxFrameSize": 0, "maxMessageSize": "", "messageRate": 0, "maxConnections": 0, "maxConnectionsPerClient": 0}},
-		"off in a tunnel":               {endpoint, object{"tunnel": true, "maxFrameSize": "0", "maxMessageSize": "0", "messageRate": 0}},
-		"places in a tunnel":            {endpoint, object{"tunnel": true, "maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "X-User"}},
+		"off in a tunnel":               {endpoint, object{"mode": "tunnel", "maxFrameSize": "0", "maxMessageSize": "0", "messageRate": 0}},
+		"places in a tunnel":            {endpoint, object{"mode": "tunnel", "maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "X-User"}},
+		"a forward that is named":       {endpoint, object{"mode": "forward", "pingInterval": "10s", "connectTimeout": "1s"}},
+		"an inline that is named":       {nil, object{"mode": "inline", "writeTimeout": "1s", "sessionLog": "off"}},
+		"a check that is named":         {nil, object{"mode": "check", "allowedOrigins": "any", "pingInterval": "0"}},
+		"a mode that is empty":          {nil, object{"mode": ""}},
 		"a fraction of a message":       {endpoint, object{"messageRate": 0.25, "messageBurst": 1}},
 		"places where it only checks":   {nil, object{"maxConnections": 1, "maxConnectionsPerClient": 1, "clientHeader": "x-user"}},
 		"timeouts of an inline session": {nil, object{"validate": "frames", "writeTimeout": "1s", "closeTimeout": "1s", "drainTimeout": "1s"}},
@@ -179,7 +183,21 @@ func TestConfigUpstream(t *testing.T) {
 		mistaken("upstreamPath", "prefix"),
 		mistaken("compression", "on"),
 		mistaken("validate", "strict"),
-		inTunnel("validate", "frames"),
+		inMode("tunnel", "validate", "frames"),
+		inMode("tunnel", "pingInterval", "10s"),
+		inMode("tunnel", "restartCode", 1001),
+		inMode("inline", "passHostHeader", true),
+		inMode("inline", "upstreamEndpoint", configEndpoint),
+		inMode("inline", "upgradeTimeout", "1s"),
+		inMode("check", "upstreamEndpoint", configEndpoint),
+		inMode("check", "pingInterval", "10s"),
+		inMode("check", "validate", "utf8"),
+		inMode("check", "sessionLog", "both"),
+		mistaken("mode", "relay"),
+		mistaken("tunnel", true).saying("mode: tunnel"),
+		mistaken("tunnel", "false").saying("leave it out").named("tunnel that is off"),
+		checking("mode", "forward").named("forward without an endpoint").saying("upstreamEndpoint"),
+		checking("mode", "tunnel").named("tunnel without an endpoint").saying("upstreamEndpoint"),
 		mistaken("tls", object{"serverName": "a"}).named("tls to ws"),
 		needy("upstreamPath", "append"),
 		needy("upstreamRules", []object{{"header": "X-A", "value": "a", "upstreamEndpoint": configEndpoint}}),
@@ -314,7 +332,7 @@ func TestConfigSpellings(t *testing.T) {
 			"upper case": {"UPSTREAMENDPOINT": server.endpoint() + "/ws", "PASSHOSTHEADER": true, "PROTOCOLS": []string{"chat"}, "COMPRESSION": "off"},
 			"lower case": {"upstreamendpoint": server.endpoint() + "/ws", "passhostheader": true, "protocols": []string{"chat"}, "compression": "off"},
 			"strings": {
-				"upstreamEndpoint": " " + server.endpoint() + "/ws", "passHostHeader": "true", "tunnel": "false", "protocols": "mqtt, chat",
+				"upstreamEndpoint": " " + server.endpoint() + "/ws", "passHostHeader": "true", "mode": "forward", "protocols": "mqtt, chat",
 				"compression": "off", "connectTimeout": "0", "upgradeTimeout": "0s", "writeTimeout": "",
 			},
 			"numbers": {

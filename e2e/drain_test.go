@@ -479,7 +479,7 @@ func TestDrainSlowUpstream(t *testing.T) {
 // TestDrainTunnel wants tunnels cut, idle ones and one that is inside something.
 func TestDrainTunnel(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		config := object{"drainTimeout": "500ms", "tunnel": true}
+		config := object{"drainTimeout": "500ms", "mode": "tunnel"}
 		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: config})
 		tunnels := []*joined{g.join(t), g.join(t), g.join(t)}
 		converse(t, tunnels[1:])

@@ -17,7 +17,7 @@ import (
 )
 
 // relayed has the gateway relay what its service says.
-var relayed = object{"validate": "frames", "closeTimeout": "500ms"}
+var relayed = object{"mode": "inline", "closeTimeout": "500ms"}
 
 // TestHeavyHijackByLibraries has libraries take the connection over from the gateway itself, with no proxy between.
 func TestHeavyHijackByLibraries(t *testing.T) {

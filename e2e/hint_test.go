@@ -44,7 +44,7 @@ func TestHintHost(t *testing.T) {
 	}{
 		{name: "forbidden", status: "403 Forbidden", edits: []string{origin}, hints: 1},
 		{name: "forbidden, switched off", options: object{"passHostHeader": false}, status: "403 Forbidden", edits: []string{origin}, hints: 1},
-		{name: "forbidden in a tunnel", options: object{"tunnel": true}, status: "403 Forbidden", edits: []string{origin}, hints: 1},
+		{name: "forbidden in a tunnel", options: object{"mode": "tunnel"}, status: "403 Forbidden", edits: []string{origin}, hints: 1},
 		{name: "no origin", status: "403 Forbidden"},
 		{name: "client's host", options: object{"passHostHeader": true}, status: "403 Forbidden", edits: []string{origin}},
 		{name: "unauthorized", status: "401 Unauthorized", edits: []string{origin}},

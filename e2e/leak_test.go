@@ -108,8 +108,8 @@ var leakConfigs = map[string]object{
 	"dead upstream":  {},
 	"hasty":          {"closeTimeout": "50ms", "writeTimeout": "50ms"},
 	"hasty upgrade":  {"upgradeTimeout": "50ms"},
-	"patient tunnel": {"closeTimeout": "10m", "writeTimeout": "10m", "tunnel": true},
-	"hasty tunnel":   {"closeTimeout": "50ms", "writeTimeout": "50ms", "tunnel": true},
+	"patient tunnel": {"closeTimeout": "10m", "writeTimeout": "10m", "mode": "tunnel"},
+	"hasty tunnel":   {"closeTimeout": "50ms", "writeTimeout": "50ms", "mode": "tunnel"},
 }
 
 // Headers by which a session says what it is about.

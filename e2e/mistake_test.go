@@ -38,10 +38,12 @@ func checking(key string, value any, more ...object) mistake {
 	return m
 }
 
-// inTunnel is a tunnel with an option that it cannot keep. The error may begin with either.
-func inTunnel(key string, value any) mistake {
-	m := mistaken(key, value, object{"tunnel": true}).named(key + " of a tunnel")
-	m.keys = []string{"tunnel|" + key}
+// inMode is a mode that is written, with an option that it cannot keep. The endpoint is there where the mode needs one.
+func inMode(mode, key string, value any) mistake {
+	m := checking(key, value, object{"mode": mode}).named(key + " with mode " + mode)
+	if mode == "tunnel" || mode == "forward" {
+		m.config["upstreamEndpoint"] = configEndpoint
+	}
 	return m
 }
 

@@ -70,7 +70,7 @@ func wrapInMines(lay func(*mined)) func(http.Handler) http.Handler {
 // TestPanicInPump wants a panic to end the session that it happens in, with a word in the log, and no other one.
 func TestPanicInPump(t *testing.T) {
 	eachUseInProcess(t, func(t *testing.T, e engine.Engine) {
-		for name, options := range map[string]object{"frames": nil, "tunnel": {"tunnel": true}} {
+		for name, options := range map[string]object{"frames": nil, "tunnel": {"mode": "tunnel"}} {
 			if canUse(e, options) {
 				t.Run(name, func(t *testing.T) { panicsInPump(t, e, options) })
 			}

@@ -25,7 +25,7 @@ var regimes = []regime{
 	{name: "forward", relays: true},
 	{name: "inline", relays: true, inline: true},
 	{name: "check", checks: true},
-	{name: "tunnel", options: object{"tunnel": true}},
+	{name: "tunnel", options: object{"mode": "tunnel"}},
 }
 
 // eachRegime runs a case as one subtest for each engine and regime.

@@ -11,7 +11,7 @@ import (
 // next one goes by the new configuration.
 func TestReload(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
-		for name, config := range map[string]object{"frames": nil, "tunnel": {"tunnel": true}} {
+		for name, config := range map[string]object{"frames": nil, "tunnel": {"mode": "tunnel"}} {
 			if canUse(e, config) {
 				t.Run(name, func(t *testing.T) { reloads(t, newGround(t, e, config)) })
 			}

@@ -55,7 +55,7 @@ func TestConfigSessionLog(t *testing.T) {
 // none of a handshake that comes to nothing.
 func TestSessionLogBoth(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
-		for name, options := range map[string]object{"frames": {"sessionLog": "both"}, "tunnel": {"sessionLog": "both", "tunnel": true}} {
+		for name, options := range map[string]object{"frames": {"sessionLog": "both"}, "tunnel": {"sessionLog": "both", "mode": "tunnel"}} {
 			if canUse(e, options) {
 				t.Run(name, func(t *testing.T) { tellsOpening(t, e, options) })
 			}

@@ -25,7 +25,7 @@ func TestThawedGateway(t *testing.T) {
 		}{
 			{"forward", e, object{}},
 			{"inline", engine.Inline{Engine: e}, object{}},
-			{"tunnel", e, object{"tunnel": true}},
+			{"tunnel", e, object{"mode": "tunnel"}},
 		} {
 			row.config["writeTimeout"] = blockedAfter.String()
 			g := newGroundOf(t, row.engine, engine.Setup{Config: row.config, Dedicated: true})

@@ -31,7 +31,7 @@ var manners = []manner{
 	{name: "unjudged", config: object{"validate": "off"}},
 	{name: "pinged", config: object{"pingInterval": "10ms", "maxInactivity": "1h", "maxLifetime": "1h"}},
 	{name: "limited", config: object{"validate": "utf8", "maxFrameSize": "2MiB", "maxMessageSize": "8MiB", "messageRate": 1e6}},
-	{name: "tunnel", config: object{"tunnel": true}},
+	{name: "tunnel", config: object{"mode": "tunnel"}},
 }
 
 // mannersOf are those that the engine's gateways can have.

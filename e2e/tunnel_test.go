@@ -28,7 +28,7 @@ func tunnelled(fromClient, fromUpstream int) (client, upstream traffic) {
 func TestTunnel(t *testing.T) {
 	all, last := anything(), []byte("last words")
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		g := newGround(t, e, object{"tunnel": true})
+		g := newGround(t, e, object{"mode": "tunnel"})
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {
 				j := g.join(t)
@@ -64,7 +64,7 @@ func TestTunnel(t *testing.T) {
 func TestTunnelHalfCloseLingers(t *testing.T) {
 	const closeTimeout = 400 * time.Millisecond
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		g := newGround(t, e, object{"tunnel": true, "closeTimeout": closeTimeout.String()})
+		g := newGround(t, e, object{"mode": "tunnel", "closeTimeout": closeTimeout.String()})
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {
 				j := g.join(t)
@@ -85,7 +85,7 @@ func TestTunnelHalfCloseLingers(t *testing.T) {
 // TestTunnelReset has one end vanish in a reset: the other end's connection ends, too.
 func TestTunnelReset(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		g := newGround(t, e, object{"tunnel": true})
+		g := newGround(t, e, object{"mode": "tunnel"})
 		for _, by := range ends {
 			t.Run(by, func(t *testing.T) {
 				j := g.join(t)
@@ -105,7 +105,7 @@ func TestTunnelReset(t *testing.T) {
 // TestTunnelWriteTimeout has one end stop reading: both connections are cut.
 func TestTunnelWriteTimeout(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		g := newGround(t, e, object{"tunnel": true, "writeTimeout": blockedAfter.String()})
+		g := newGround(t, e, object{"mode": "tunnel", "writeTimeout": blockedAfter.String()})
 		for _, blocked := range ends {
 			t.Run(blocked, func(t *testing.T) {
 				j := g.join(t)
@@ -128,7 +128,7 @@ func TestTunnelWriteTimeout(t *testing.T) {
 // TestTunnelMoving has one end read slowly for several writeTimeouts, and the other direction idle meanwhile.
 func TestTunnelMoving(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		g := newGround(t, e, object{"tunnel": true, "writeTimeout": blockedAfter.String()})
+		g := newGround(t, e, object{"mode": "tunnel", "writeTimeout": blockedAfter.String()})
 		for _, slow := range ends {
 			t.Run(slow, func(t *testing.T) { g.join(t).moves(t, slow) })
 		}
@@ -138,7 +138,7 @@ func TestTunnelMoving(t *testing.T) {
 // TestTunnelIdle has a tunnel say nothing for several writeTimeouts, and then work, twice.
 func TestTunnelIdle(t *testing.T) {
 	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		j := newGround(t, e, object{"tunnel": true, "writeTimeout": "200ms"}).join(t)
+		j := newGround(t, e, object{"mode": "tunnel", "writeTimeout": "200ms"}).join(t)
 		for range 2 {
 			quiet(t, j.client, time.Second)
 			for _, by := range ends {

@@ -15,7 +15,7 @@ func refusingUses(t *testing.T) map[string]engine.Setup {
 	next := "http://" + peerDeadAddr(t)
 	return map[string]engine.Setup{
 		"check":   {Next: next},
-		"inline":  {Next: next, Config: object{"validate": "frames"}},
+		"inline":  {Next: next, Config: object{"mode": "inline"}},
 		"forward": {Next: next, Config: object{"upstreamEndpoint": strings.Replace(next, "http", "ws", 1)}},
 	}
 }

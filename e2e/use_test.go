@@ -18,7 +18,7 @@ var relayUses = []struct {
 }
 
 // nextUses are options of the uses in which an upgrade is for next to answer.
-var nextUses = map[string]object{"check": nil, "inline": {"validate": "frames"}}
+var nextUses = map[string]object{"check": nil, "inline": {"mode": "inline"}}
 
 // eachUse runs a case about sessions as one subtest for each engine and use.
 func eachUse(t *testing.T, run func(t *testing.T, e engine.Engine)) {
@@ -76,5 +76,5 @@ func isInline(e engine.Engine) bool {
 
 // canUse reports whether the engine's gateways can have the options: a tunnel is forwarded always.
 func canUse(e engine.Engine, options object) bool {
-	return options["tunnel"] == nil || !isInline(e)
+	return options["mode"] != "tunnel" || !isInline(e)
 }

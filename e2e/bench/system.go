@@ -53,7 +53,7 @@ func systems(interval time.Duration) []system {
 			"pingInterval": interval.String(), "pongTimeout": (interval / 2).String(),
 		})),
 		inTraefik("wsfw-all", interval, forward(everything(interval))),
-		inTraefik("wsfw-tunnel", 0, forward(object{"tunnel": true})),
+		inTraefik("wsfw-tunnel", 0, forward(object{"mode": "tunnel"})),
 		inTraefik("wsfw-utf8", 0, forward(object{"validate": "utf8"})),
 		inTraefik("wsfw-limits", 0, forward(limits())),
 		inTraefik("wsfw-inline", 0, inline(object{"validate": "frames"})),

@@ -193,7 +193,7 @@ tls:
 		Text: "Bytes are copied and nobody looks at them: the record counts no frames and knows no close code.",
 		YAML: `
 upstreamEndpoint: ws://PLAIN/echo
-tunnel: true
+mode: tunnel
 `,
 		Expect: outcome{Status: 101, Code: 1000, EndedBy: "client or upstream"}, // whose FIN is first
 	}}
