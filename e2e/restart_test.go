@@ -83,7 +83,11 @@ func balance(t *testing.T, gateways []*engine.Gateway, algorithm string) string 
 		"listen gateways", "  bind fd@3", "  balance " + algorithm,
 	}
 	for i, g := range gateways {
-		lines = append(lines, fmt.Sprintf("  server traefik%d %s", i, g.Addr))
+		addr := g.Addr
+		if g.HTTP == 2 {
+			addr = g.AddrHTTP2
+		}
+		lines = append(lines, fmt.Sprintf("  server traefik%d %s", i, addr))
 	}
 	config := filepath.Join(t.TempDir(), "haproxy.cfg")
 	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
