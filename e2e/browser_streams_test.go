@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
@@ -41,6 +43,47 @@ func TestExternalBrowserHTTP2(t *testing.T) {
 			page.leaves(t, server, s.second, "2")
 		})
 	})
+}
+
+// TestExternalBrowserHTTP3 has a page come by HTTP/3. Chromium opens its sessions over HTTP/1.1 then, offered an extended CONNECT
+// or not, unless it is started with a feature that it has not by default: that takes the connection of HTTP/3 (RFC 9220).
+func TestExternalBrowserHTTP3(t *testing.T) {
+	const feature = "EnableWebsocketsOverHttp3"
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		inEachUse(t, engine.Over{Engine: e, HTTP: 3}, func(t *testing.T, e engine.Engine) {
+			server := newPageServer(t)
+			gateway := e.Start(t, engine.Setup{Next: server.url, Config: object{
+				"upstreamEndpoint": server.url + "/socket", "path": "/socket", "allowedOrigins": "same-host",
+			}})
+			t.Run("feature", func(t *testing.T) {
+				quicPage(t, gateway, chromedp.Flag("enable-features", feature)).talks(t, server, gateway, "3")
+			})
+			if gateway.AddrHTTP2 != gateway.AddrHTTP3 {
+				return // there is nothing but HTTP/3 where the page comes from
+			}
+			t.Run("default", func(t *testing.T) {
+				quicPage(t, gateway).talks(t, server, gateway, "")
+			})
+		})
+	})
+}
+
+// quicPage is the page of a gateway's service, in a Chromium that knows the gateway to speak HTTP/3.
+func quicPage(t *testing.T, gateway *engine.Gateway, flags ...chromedp.ExecAllocatorOption) page {
+	t.Helper()
+	conn, err := tls.Dial("tcp", gateway.AddrHTTP2, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	key := sha256.Sum256(conn.ConnectionState().PeerCertificates[0].RawSubjectPublicKeyInfo)
+	browser := newBrowser(t, append(flags,
+		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(key[:])),
+		chromedp.Flag("origin-to-force-quic-on", gateway.AddrHTTP3),
+	)...)
+	page := browser.open(t, "https://"+gateway.AddrHTTP3)
+	page.expectLoadedBy(t, "h3")
+	return page
 }
 
 // pageOpen is what a page tells of a session that has begun.
