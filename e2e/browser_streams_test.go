@@ -68,6 +68,34 @@ func TestExternalBrowserHTTP3(t *testing.T) {
 	})
 }
 
+// TestExternalBrowserNoConnect has a Traefik speak HTTP/2 as it does by itself, without an extended CONNECT: a page that has come
+// by HTTP/2 opens its sessions over HTTP/1.1.
+func TestExternalBrowserNoConnect(t *testing.T) {
+	eachTraefik(t, func(t *testing.T, e engine.Engine) {
+		browser, server := newBrowser(t, chromedp.IgnoreCertErrors), newPageServer(t)
+		gateway := e.Start(t, engine.Setup{
+			Config: object{"upstreamEndpoint": server.url + "/socket", "path": "/socket"}, Next: server.url,
+			Streams: true, Dedicated: true, Traefik: engine.Surroundings{NoExtendedConnect: true},
+		})
+		page := browser.open(t, "https://"+gateway.AddrHTTP2)
+		page.expectLoadedBy(t, "h2")
+		page.talks(t, server, gateway, "")
+	})
+}
+
+// TestExternalBrowserNative has Traefik by itself offer an extended CONNECT: a page that has come by HTTP/2 takes the offer,
+// and has no session.
+func TestExternalBrowserNative(t *testing.T) {
+	eachTraefik(t, func(t *testing.T, e engine.Engine) {
+		browser, server := newBrowser(t, chromedp.IgnoreCertErrors), newPageServer(t)
+		gateway := e.Start(t, engine.Setup{Next: server.url, Streams: true, Traefik: engine.Surroundings{Native: true}})
+		page := browser.open(t, "https://"+gateway.AddrHTTP2)
+		page.expectLoadedBy(t, "h2")
+		page.run(t, "connect()")
+		page.expect(t, "lost 1006 ")
+	})
+}
+
 // quicPage is the page of a gateway's service, in a Chromium that knows the gateway to speak HTTP/3.
 func quicPage(t *testing.T, gateway *engine.Gateway, flags ...chromedp.ExecAllocatorOption) page {
 	t.Helper()
@@ -149,7 +177,7 @@ func expectOver(t *testing.T, gateway *engine.Gateway, version string, want part
 	t.Helper()
 	record := gateway.WaitRecord(t)
 	expectParting(t, record, want)
-	if over, _ := record["http"].(string); over != version {
+	if httpOf(record) != version {
 		t.Errorf("the record is %v, want it over HTTP version %q", record, version)
 	}
 }
