@@ -42,8 +42,9 @@ func TestExternalFrontHTTP2(t *testing.T) {
 					near, _ := j.from(end)
 					_ = expectClose(t, near, end == "upstream", code)
 					send(t, near, wire.Close(code, ""))
-					expectEnd(t, near)
 				}
+				expectEnd(t, j.client)
+				expectEnd(t, j.upstream)
 			}
 			for _, j := range drained {
 				j.expectFronted(t, "wsfw", 1012)
