@@ -126,7 +126,7 @@ dd button { flex: none; min-height: 1.6rem; padding: 0 .5rem; font-size: .82rem;
 <dialog id="ask" aria-labelledby="question" aria-describedby="effect">
 	<h2 id="question"></h2>
 	<label>Close code<input id="code" inputmode="numeric" autocomplete="off"></label>
-	<label>Reason, for the client and the log<input id="reason" maxlength="123" autocomplete="off"></label>
+	<label>Reason, for both ends and the log<input id="reason" maxlength="123" placeholder="ended by the operator" autocomplete="off"></label>
 	<p id="effect"></p>
 	<p id="failed" class="bad" role="alert"></p>
 	<div class="bar"><button id="keep">Cancel</button><button id="end" class="end"></button></div>
@@ -247,7 +247,7 @@ const lists = [
 	{title: "Average times", head: "Time", rows: averages},
 	{title: "Requests refused", head: "Reason", rows: counts("wsfw_requests_refused_total", labels => labels.reason.replaceAll("_", " "))},
 	{title: "Sessions closed", head: "Code, ended by", rows: counts("wsfw_sessions_closed_total", ({code, ended_by}) =>
-		(code > 0 ? code + " " + (meanings[code] || "") : "no code") + ", " + ended_by)},
+		(meanings[code] ? code + " " + meanings[code] : code || "no code") + ", " + ended_by)},
 ];
 function counts(what, key) {
 	return (last, first) => {
@@ -520,8 +520,8 @@ async function askToEnd(values) {
 }
 function showEffect() {
 	const code = $("code").value.trim(), means = meanings[code] ? " (" + meanings[code] + ")" : "";
-	setText($("effect"), "Each client gets the close code " + code + means + ($("reason").value ? " and this reason" : " without a reason") +
-		", each upstream 1001. This cannot be undone. A client that connects again by itself may be back at once.");
+	setText($("effect"), "Each client gets the close code " + code + means + ", each upstream 1001, with this reason; tunnels are cut." +
+		" This cannot be undone. A client that connects again by itself may be back at once.");
 	setText($("end"), "End " + sessions(ending.total));
 }
 async function end() {
@@ -598,7 +598,6 @@ on("end-all", "click", () => askToEnd(filterNow()));
 on("keep", "click", () => $("ask").close());
 on("end", "click", end);
 on("code", "input", showEffect);
-on("reason", "input", showEffect);
 document.addEventListener("visibilitychange", resume);
 addEventListener("resize", () => { if (ticks.length) charts.forEach(showChart); });
 makeFigures();
