@@ -102,18 +102,19 @@ func lossCode(s *session, x *peer) int {
 	return s.upstreamLostCode
 }
 
-// dismiss ends the session by close frames of ours to both peers, unless it is ending already. A tunnel is cut.
-func dismiss(s *session, cause *closeCause) {
+// dismiss ends the session by close frames of ours to both peers, unless it is ending already: then it is false. A tunnel is
+// cut.
+func dismiss(s *session, cause *closeCause) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || s.over || s.outcome.endedBy != "" {
-		return
+		return false
 	}
 	s.outcome = outcome{endedBy: gateway, reason: cause.reason}
 	setClosing(s)
 	if s.tunnel {
 		go expire(s)
-		return
+		return true
 	}
 	s.outcome.code = cause.code
 	s.waits = cause.clientLast
@@ -122,6 +123,7 @@ func dismiss(s *session, cause *closeCause) {
 	}
 	leaveClose(s, s.toClient, closeFrame(cause.code, cause.reason, false))
 	leaveClose(s, s.toUpstream, closeFrame(closeGoingAway, cause.reason, true))
+	return true
 }
 
 // leaveClose gives f's pump a close frame to send to its destination, unless that has been sent one, or is to be. Needs

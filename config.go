@@ -40,6 +40,8 @@ type settings struct {
 	deflated      *frameRules // of frames where the usual extension is
 	checkText     bool
 	tunnel        bool
+	status        bool                             // of all middlewares is answered, and there is no session
+	userFrom      string                           // the header that tells who a client is
 	logOpening    bool                             // a line at the opening of each session,
 	logEnd        bool                             // and one at its end
 	templates     map[*frameRules]*sessionTemplate // of the sessions under each frameRules
@@ -84,15 +86,25 @@ func parse(c *Config, name string) (*settings, error) {
 	s.forward = mode == "forward" || mode == "tunnel"
 	s.inline = mode == "inline"
 	s.tunnel = mode == "tunnel"
+	s.status = mode == "status"
+	s.userFrom = o.userFrom()
 	o.contradictions(mode, s.upstream.appendPath)
 	o.finish()
 	return s, m.err(name)
 }
 
+// userFrom is the header that tells who a client is.
+func (o *options) userFrom() string {
+	value := o.text("userFrom", "")
+	name, ok := strings.CutPrefix(value, "header:")
+	o.must(ok && token.MatchString(name), "userFrom", value, "must be header: and the name of a header that a middleware before wsfw sets, such as header:X-Forwarded-User")
+	return textproto.CanonicalMIMEHeaderKey(name)
+}
+
 // mode is what the middleware does with an upgrade. Where it is not written, the other options say that.
 func (o *options) mode() string {
 	if o.values["mode"] != nil {
-		return o.oneOf("mode", "check", "inline", "forward", "tunnel")
+		return o.oneOf("mode", "check", "inline", "forward", "tunnel", "status")
 	}
 	o.lookup("mode") // a known key
 	if _, there := o.values["upstreamendpoint"]; there {
@@ -396,6 +408,8 @@ func (o *options) contradictions(mode string, appendPath bool) {
 	o.known = append(o.known, "tunnel")
 	o.addIf(old, "tunnel", "no option", "write mode: tunnel, or leave it out")
 	switch mode {
+	case "status":
+		o.forbid(o.on(without(o.known, "mode", "path", "tunnel"), true), "needs another mode: status has no sessions of its own")
 	case "forward":
 		o.addIf(!endpoint, "mode", "forward", "needs upstreamEndpoint: write ws://host:port/path there")
 	case "tunnel":
@@ -419,6 +433,17 @@ func (o *options) forbidUpstream(endpoint, appendPath bool) {
 	if !endpoint {
 		o.forbid(needy, "needs upstreamEndpoint: without one the router's service is the upstream, and Traefik connects to it")
 	}
+}
+
+// without are the items of list that are none of these.
+func without(list []string, items ...string) []string {
+	var rest []string
+	for _, item := range list {
+		if !contains(items, item) {
+			rest = append(rest, item)
+		}
+	}
+	return rest
 }
 
 // forbid reports options that must not be set here.

@@ -46,10 +46,8 @@ type heartbeat struct {
 	// Written with session.mu and with writeMu of the direction to the peer, read with either.
 	sent time.Duration // when the latest ping was
 
-	// Of whoever holds writeMu.
-	pings int64
-
-	// Of the pump from the peer.
+	// session.mu guards the following.
+	pings                  int64
 	pongs                  int64
 	answered               time.Duration // when the latest ping that was answered had been sent
 	shortest, longest, sum time.Duration // of round trips
@@ -140,8 +138,13 @@ func stamp(s *session, f *direction, now time.Duration) {
 		x.heart = newHeartbeat(x)
 		s.pinged = true
 	}
-	x.heart.sent = now
-	binary.BigEndian.PutUint64(x.heart.payload[tokenSize:], uint64(now))
+	h := x.heart
+	h.sent = now
+	h.pings++
+	if x.counts != nil {
+		countPing(x.counts)
+	}
+	binary.BigEndian.PutUint64(h.payload[tokenSize:], uint64(now))
 	x.hasRead = false
 	x.fed = !f.idle
 	if x.pinged == 0 {
@@ -166,7 +169,6 @@ func timeToRead(bytes int64) time.Duration {
 // upstream it is masked under a fresh key (RFC 6455 section 5.3). Needs writeMu.
 func ping(x *peer) error {
 	h := x.heart
-	h.pings++
 	if h.masks {
 		_, _ = rand.Read(h.frame[2 : 2+maskSize])
 		unmask(h.frame[2+maskSize:], h.frame, h.payload)
@@ -213,10 +215,10 @@ func isPong(s *session, f *direction, frame []byte) bool {
 	}
 	x.readAt = x.pingAt
 	alive(x)
+	notePong(x, sent, now)
 	s.mu.Unlock()
 	f.parser.frames++
 	f.parser.controls++
-	notePong(h, sent, now)
 	return true
 }
 
@@ -287,8 +289,20 @@ func isBlocked(f *direction, now time.Duration) bool {
 	return !f.idle && now-leastBlock > f.readBy
 }
 
-// notePong notes the answer at now to a ping that was sent then.
-func notePong(h *heartbeat, sent, now time.Duration) {
+// trip is when a ping was sent, and when its pong came.
+type trip struct{ sent, back time.Duration }
+
+// noteTrips notes the pongs that came amid data since the last look. Needs session.mu.
+func noteTrips(f *direction) {
+	for _, t := range f.trips {
+		notePong(f.from, t.sent, t.back)
+	}
+	f.trips = f.trips[:0]
+}
+
+// notePong notes x's answer at now to a ping that was sent then. Needs session.mu.
+func notePong(x *peer, sent, now time.Duration) {
+	h := x.heart
 	trip := now - sent
 	if sent < 0 || trip < 0 {
 		return // not what we sent: the peer has made it up
@@ -304,6 +318,9 @@ func notePong(h *heartbeat, sent, now time.Duration) {
 	}
 	h.sum += trip
 	h.pongs++
+	if x.counts != nil {
+		countTrip(x.counts, trip)
+	}
 }
 
 // sentAt is when the ping with this payload was sent, as far as its peer can be trusted.
@@ -343,7 +360,7 @@ func (l limits) noPulses() *pulses {
 
 var noPulse = &pulse{}
 
-// pulsesOf are a session's heartbeats for the record.
+// pulsesOf are a session's heartbeats for the record. Needs session.mu.
 func pulsesOf(s *session) *pulses {
 	return &pulses{Client: pulseOf(s.client), Upstream: pulseOf(s.upstream)}
 }

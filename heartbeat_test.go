@@ -15,8 +15,8 @@ func TestRoundTrips(t *testing.T) {
 	s.client.heart = newHeartbeat(s.client)
 	h := s.client.heart
 	h.pings = 3
-	notePong(h, 2*time.Second, 2*time.Second+500*time.Microsecond)
-	notePong(h, time.Second, 2*time.Second+500*time.Microsecond)
+	notePong(s.client, 2*time.Second, 2*time.Second+500*time.Microsecond)
+	notePong(s.client, time.Second, 2*time.Second+500*time.Microsecond)
 	if got, want := pulsesOf(s).Client, (pulse{Pings: 3, Pongs: 2, Least: 0.5, Mean: 500.5, Most: 1000.5}); *got != want {
 		t.Errorf("the record tells %+v, want %+v", *got, want)
 	}
@@ -59,7 +59,7 @@ func TestRoundTripsMadeUp(t *testing.T) {
 	h := newHeartbeat(s.upstream)
 	s.upstream.heart = h
 	for _, sent := range [][]byte{bytes.Repeat([]byte{0xFF}, 8), bytes.Repeat([]byte{0x7F}, 8)} {
-		notePong(h, sentAt(join(payloadOf(h)[:tokenSize], sent)), time.Hour)
+		notePong(s.upstream, sentAt(join(payloadOf(h)[:tokenSize], sent)), time.Hour)
 	}
 	if got := pulseOf(s.upstream); *got != (pulse{}) || h.answered != 0 {
 		t.Errorf("the record tells %+v", *got)
@@ -180,6 +180,7 @@ func TestAbsorb(t *testing.T) {
 	f.buf = join([]byte("before"), pong, []byte("after"))
 	f.parser.pong = controlPayload(pong)
 	n := absorb(f, len("before"), len(f.buf))
+	noteTrips(f)
 	if string(f.buf[:n]) != "beforeafter" || f.absorbed != 1 || f.from.heart.pongs != 1 || f.parser.pong != nil {
 		t.Errorf("%q is left of the buffer, %+v", f.buf[:n], f.from.heart)
 	}

@@ -28,7 +28,9 @@ type sessionLine struct {
 	Plugin       string   `json:"plugin"`
 	Message      string   `json:"msg"`
 	Name         string   `json:"name"` // the middleware's
+	ID           string   `json:"id"`
 	Client       string   `json:"client"`
+	User         string   `json:"user,omitempty"`
 	HTTP         string   `json:"http,omitempty"` // the client's version, where that is 2 or 3
 	Upstream     string   `json:"upstream"`
 	Path         string   `json:"path"`
@@ -69,7 +71,7 @@ type eventLine struct {
 func logOpening(u *upgrade) {
 	logLine(&sessionLine{
 		Time: timestamp(time.Now()), Level: "info", Plugin: "wsfw", Message: "websocket session opened", Name: u.middleware.name,
-		Client: u.req.RemoteAddr, HTTP: u.http, Upstream: u.upstream, Path: shortened(u.path, maxText), Subprotocol: u.subprotocol,
+		ID: idOf(u.number), Client: u.req.RemoteAddr, User: u.user, HTTP: u.http, Upstream: u.upstream, Path: shortened(u.path, maxText), Subprotocol: u.subprotocol,
 	})
 }
 
@@ -81,7 +83,7 @@ func logSession(u *upgrade) {
 	}
 	line := &sessionLine{
 		Time: time.Now().UTC().Format(timestampForm), Level: "info", Plugin: "wsfw", Message: "websocket session", Name: u.middleware.name,
-		Client: u.req.RemoteAddr, HTTP: u.http, Upstream: u.upstream, Path: path, Subprotocol: u.subprotocol,
+		ID: idOf(u.number), Client: u.req.RemoteAddr, User: u.user, HTTP: u.http, Upstream: u.upstream, Path: path, Subprotocol: u.subprotocol,
 		Duration:   float64(time.Since(u.started).Milliseconds()) / 1000,
 		FromClient: trafficFrom(s.toUpstream), FromUpstream: trafficFrom(s.toClient), Heartbeat: s.unpinged,
 		EndedBy: s.outcome.endedBy, Code: s.outcome.code, Reason: s.outcome.reason,
@@ -108,6 +110,30 @@ func loggedSubprotocol(name string, allowed []string) string {
 		return "(withheld)"
 	}
 	return name
+}
+
+// endingLine is the line of sessions that an operator has ended.
+type endingLine struct {
+	Time    string `json:"time"`
+	Level   string `json:"level"`
+	Plugin  string `json:"plugin"`
+	Message string `json:"msg"`
+	Name    string `json:"name"` // of the status middleware
+	Client  string `json:"client"`
+	User    string `json:"user,omitempty"`
+	Filter  string `json:"filter"` // as a query
+	Ended   int    `json:"ended"`  // sessions
+	Code    int    `json:"code"`
+	Reason  string `json:"reason"`
+}
+
+// logEnding logs what an operator has ended.
+func logEnding(name string, req *http.Request, filter string, ended int, cause *closeCause) {
+	logLine(&endingLine{
+		Time: timestamp(time.Now()), Level: "warn", Plugin: "wsfw", Message: "sessions ended by an operator", Name: name,
+		Client: req.RemoteAddr, User: shortened(operatorOf(req), maxUser), Filter: shortened(filter, maxText), Ended: ended,
+		Code: cause.code, Reason: cause.reason,
+	})
 }
 
 // eventOf is a line about an upgrade that is answered with a status, for a reason.
@@ -264,6 +290,7 @@ type lineQueue struct {
 	text    []byte               // JSON objects, each with a line break, the oldest first; those that are being written are still there
 	lines   int                  // of these
 	dropped int64                // lines that no line has told of
+	lost    int64                // all that were dropped
 	writing bool                 // a goroutine is at work
 	stuck   bool                 // a flush has waited in vain, and nothing has been written since
 	flushes []context.CancelFunc // called when nothing waits any more
@@ -282,12 +309,20 @@ func enqueue(q *lineQueue, object []byte) {
 		q.lines++
 	} else {
 		q.dropped++
+		q.lost++
 	}
 	if !q.writing {
 		q.writing = true
 		go writeLines(q)
 	}
 	q.mu.Unlock()
+}
+
+// allDropped is how many lines were dropped in all.
+func allDropped(q *lineQueue) int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
 }
 
 // lingering is how long the goroutine waits for more lines: where many sessions end, many end in that time.
@@ -338,6 +373,7 @@ func writeQueued(q *lineQueue) bool {
 		q.stuck = false
 		if err != nil {
 			q.dropped += dropped + int64(lines)
+			q.lost += int64(lines)
 		}
 		q.mu.Unlock()
 	}

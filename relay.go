@@ -49,8 +49,9 @@ type direction struct {
 	from, to *peer
 	started  time.Time // the session
 	parser   *parser
-	bytes    int64 // passed on
-	absorbed int64 // pongs to pings of ours, which are not passed on
+	bytes    int64  // passed on
+	absorbed int64  // pongs to pings of ours, which are not passed on
+	trips    []trip // of those, since the last look
 
 	pinging   bool // a ping of ours is to be sent now
 	finishing bool // a ping of ours is to be sent at the end of the current frame
@@ -75,6 +76,7 @@ type direction struct {
 	passed  int64         // of bytes, at the last look
 	data    int64         // of those, what was no ping or pong
 	taken   int64         // of absorbed, at the last look
+	tallied traffic       // what it has passed on then
 
 	buf    []byte  // the largest of these:
 	atRest []byte  // restBuffer bytes, for as long as the session
@@ -441,7 +443,7 @@ func parseOn(f *direction, chunk []byte, skipped int, count int64) (pass, size i
 
 // absorb takes the pong at f.buf[at:n] out, and returns what n is without it.
 func absorb(f *direction, at, n int) int {
-	notePong(f.from.heart, sentAt(f.parser.pong), time.Since(f.started))
+	f.trips = append(f.trips, trip{sentAt(f.parser.pong), time.Since(f.started)})
 	f.absorbed++
 	f.parser.frames++
 	f.parser.pong = nil

@@ -494,6 +494,7 @@ func hasBacklog(s *session, f *direction, now time.Duration) bool {
 func observe(s *session, f *direction, now time.Duration) {
 	if data := f.bytes - f.parser.control; data != f.data {
 		f.data = data
+		s.lastData = now
 		s.idleBy = later(now, s.maxInactivity)
 	}
 	f.idle = f.bytes == f.passed
@@ -502,8 +503,10 @@ func observe(s *session, f *direction, now time.Duration) {
 			progress(s, now)
 		}
 		noteWritten(s, f, now)
+		tally(f)
 	}
 	if !f.idle || f.absorbed != f.taken {
+		noteTrips(f)
 		f.passed = f.bytes
 		f.taken = f.absorbed
 		x := f.from

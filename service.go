@@ -94,6 +94,9 @@ func endAnswer(h *hijackWriter) {
 		}
 		<-h.done
 	}
+	if u := h.upgrade; u.session == nil && !u.refused {
+		countRefused(u, upstreamAnswered)
+	}
 	h.cancel()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -198,6 +201,7 @@ func (h *hijackWriter) WriteHeader(status int) {
 	if status < 100 || status > 999 { // net/http would panic
 		h.hidden = true
 		reportUpstream(h.upgrade, refuseGateway, errNotHTTP)
+		countRefused(h.upgrade, refuseGateway.reason)
 		answerRefusal(h.ResponseWriter, h.upgrade.req, refuseGateway)
 		_ = http.NewResponseController(h.ResponseWriter).Flush() // next may go on for long
 		return
@@ -322,6 +326,7 @@ func failService(h *hijackWriter, cause error) {
 		r = refuseTimeout
 	}
 	reportUpstream(h.upgrade, r, cause)
+	countRefused(h.upgrade, r.reason)
 	recorder := httptest.NewRecorder()
 	answerRefusal(recorder, h.upgrade.req, r)
 	answer := recorder.Result()

@@ -89,7 +89,7 @@ func isClosed(c chan struct{}) bool {
 func TestTakeoverHandsOnAnswers(t *testing.T) {
 	set := newSettings(limits{})
 	set.inline = true
-	m := &Middleware{name: "answering", settings: set, report: func(string, error) {}, next: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+	m := &Middleware{name: "answering", settings: set, counts: newCounts(), report: func(string, error) {}, next: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/take" {
 			_, _, err := http.NewResponseController(rw).Hijack()
 			http.Error(rw, "the proxy's own: "+err.Error(), http.StatusBadGateway)
@@ -163,7 +163,7 @@ func TestProxyLeavesItsConnection(t *testing.T) {
 	set := newSettings(limits{})
 	set.inline = true
 	set.rules = plain
-	m := &Middleware{name: "leaving", settings: set, report: func(_ string, cause error) { t.Error(cause) }, next: httputil.NewSingleHostReverseProxy(target)}
+	m := &Middleware{name: "leaving", settings: set, counts: newCounts(), report: func(_ string, cause error) { t.Error(cause) }, next: httputil.NewSingleHostReverseProxy(target)}
 	left := make(chan struct{})
 	gateway := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		m.ServeHTTP(rw, req)

@@ -55,6 +55,7 @@ type session struct {
 	looksAt   time.Duration // when the scheduler looks at it next
 	pingBy    time.Duration // when its peers are pinged next
 	idleBy    time.Duration // when it has been inactive for too long
+	lastData  time.Duration // when data was last seen to come or go, 0 is never
 	asked     time.Duration // when its pumps were woken after that, to tell what they know
 	drainBy   time.Duration // when it ends for a restart
 	closing   bool          // it has begun to close,
@@ -74,12 +75,13 @@ const directionCount = 2
 // peer is one end of a session. Its connection is read by the pump from it alone, and written by whoever holds writeMu of
 // the direction to it; closePeer is for everybody.
 type peer struct {
-	name   string    // "client" or "upstream"
-	conn   net.Conn  // to be written
-	source net.Conn  // to be read: conn, unless this is a service
-	reader io.Reader // source, after what it gave together with the handshake
-	pipes  *pipes    // that the connection leads to, if that is Traefik's own
-	token  uint64    // begins the payload of our pings to it; 0 where it is not pinged
+	name   string      // "client" or "upstream"
+	conn   net.Conn    // to be written
+	source net.Conn    // to be read: conn, unless this is a service
+	reader io.Reader   // source, after what it gave together with the handshake
+	pipes  *pipes      // that the connection leads to, if that is Traefik's own
+	token  uint64      // begins the payload of our pings to it; 0 where it is not pinged
+	counts *peerCounts // of all such peers; nil where nothing is counted
 
 	// session.mu guards the following. Times count from the session's start.
 	state        closeState

@@ -325,6 +325,7 @@ func failUpstream(u *upgrade, cause error) {
 		reportUpstream(u, r, cause)
 	}
 	answerRefusal(u.rw, u.req, r)
+	countRefused(u, r.reason)
 }
 
 // passAnswer hands an upstream's answer other than 101 to the client, while that waits for it. The answer has been read
@@ -334,6 +335,7 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 	if answer.StatusCode == http.StatusForbidden && !to.passHost && to.headers["Host"] == nil && u.req.Header["Origin"] != nil {
 		hintHost(u)
 	}
+	countRefused(u, upstreamAnswered)
 	limited.R = u.dialed
 	limited.N = unlimited
 	release := onDone(u.req.Context(), u.dialed)

@@ -50,7 +50,7 @@ func opened(t *testing.T, c object, header http.Header, rw http.ResponseWriter, 
 		_, _ = io.WriteString(conn, strings.Replace(answer, "ACCEPT", acceptFor(key), 1))
 		requests <- strings.Replace(request, key, "KEY", 1)
 	}()
-	m := &Middleware{name: t.Name(), settings: set, report: func(string, error) {}}
+	m := &Middleware{name: t.Name(), settings: set, counts: newCounts(), report: func(string, error) {}}
 	v = newUpgrade(m, rw, &http.Request{
 		Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Host: "client", RemoteAddr: "192.0.2.1:1", URL: &url.URL{Path: "/"}, Header: header,
 	})

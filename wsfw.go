@@ -28,12 +28,13 @@ type Middleware struct {
 	name     string
 	settings *settings
 	report   func(message string, cause error) // to the log
-	hinted   atomic.Bool                       // the log has been told that the service upgrades nothing
+	counts   *counts
+	hinted   atomic.Bool // the log has been told that the service upgrades nothing
 }
 
 // New makes the middleware called name from config. Its error names every mistake in config. It never panics: a panic
 // here would freeze Traefik's dynamic configuration. Sessions do not depend on ctx, which Traefik cancels at each reload.
-func New(_ context.Context, next http.Handler, config *Config, name string) (handler http.Handler, err error) {
+func New(ctx context.Context, next http.Handler, config *Config, name string) (handler http.Handler, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			handler = nil
@@ -45,7 +46,10 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (han
 		return nil, err
 	}
 	warmUp.Do(warm)
-	m := &Middleware{next: next, name: name, settings: parsed}
+	if parsed.status {
+		return newStatus(ctx, next, parsed, name), nil
+	}
+	m := &Middleware{next: next, name: name, settings: parsed, counts: countsOf(name)}
 	m.report = func(message string, cause error) {
 		logEvent(&eventLine{Level: "error", Message: message, Name: name, Reason: message, Error: cause.Error()})
 	}
@@ -120,6 +124,7 @@ type upgrade struct {
 	stream      *stream // of HTTP/2 or HTTP/3 that the client asks for a session on; nil where it speaks HTTP/1.1
 	http        string  // the version of HTTP that it speaks then, for the record
 	server      *server
+	refused     bool   // and there is no session
 	clientKey   string // by which its session counts; empty until it does
 	upstream    string // scheme, host and port
 	rules       *frameRules
@@ -127,6 +132,12 @@ type upgrade struct {
 
 	// The connections of a session that may yet come to nothing.
 	dialed, taken net.Conn
+
+	// Of the session, once the registry has it, which guards place and registered.
+	number     int
+	place      int
+	registered bool
+	user       string // who the client is, by the option userFrom
 
 	inline  *hijackWriter // of next, where that leads to the upstream
 	session *session      // that has come of the upgrade
@@ -152,10 +163,11 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 func startSession(u *upgrade, client, upstream *peer) {
 	m := u.middleware
 	u.session = newSession(client, upstream, u.rules, m.settings, m.report)
+	begin(u.session, u.server)
+	register(u)
 	if m.settings.logOpening {
 		logOpening(u)
 	}
-	begin(u.session, u.server)
 }
 
 // leave ends a session whose directions have ended, gives its place back, and logs it. At a drain the line is written before
@@ -163,6 +175,7 @@ func startSession(u *upgrade, client, upstream *peer) {
 func leave(u *upgrade) {
 	s := u.session
 	end(s)
+	unregister(u)
 	givePlaceBack(u)
 	if !u.middleware.settings.logEnd {
 		return
@@ -180,6 +193,7 @@ func refuse(u *upgrade, r *refusal) {
 		req = u.stream.req
 	}
 	answerRefusal(u.rw, req, r)
+	countRefused(u, r.reason)
 	if r != refuseGone {
 		logEvent(eventOf(u, r.status, r.reason, "warn", "request refused"))
 	}

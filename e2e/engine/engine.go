@@ -49,6 +49,9 @@ type Setup struct {
 	// Twin asks for a second router with the same middleware, for the requests to [TwinPath].
 	Twin bool
 
+	// Status asks for a router with a middleware of mode status, for the requests below [StatusPath].
+	Status bool
+
 	// Wrap, where not nil, is put between the HTTP server and the plugin. In-process engines only.
 	Wrap func(http.Handler) http.Handler
 
@@ -116,6 +119,12 @@ type Surroundings struct {
 
 // TwinPath is the path of a gateway's second router.
 const TwinPath = "/twin"
+
+// StatusPath is the path of a gateway's status.
+const StatusPath = "/wsfw-status"
+
+// statusConfig is the configuration of the middleware there.
+var statusConfig = map[string]any{"mode": "status", "path": StatusPath}
 
 // Gateway is one running router with the plugin in front of [Setup.Next].
 type Gateway struct {

@@ -123,7 +123,7 @@ func (e *local) route(t testing.TB, s Setup) *route {
 	if err != nil {
 		t.Fatalf("loading the plugin: %v", err)
 	}
-	r := &route{name: s.Name, auth: s.Auth, twin: s.Twin, build: build, next: s.Service, cancel: func() {}}
+	r := &route{name: s.Name, auth: s.Auth, twin: s.Twin, status: s.Status, build: build, next: s.Service, cancel: func() {}}
 	r.lead(t, s.Next)
 	t.Cleanup(func() { r.cancel() })
 	return r
@@ -192,6 +192,7 @@ type route struct {
 	name    string
 	auth    string // of the setup
 	twin    bool   // of the setup
+	status  bool   // likewise
 	build   builder
 	next    http.Handler
 	current atomic.Value // of served
@@ -223,14 +224,18 @@ func (r *route) apply(config map[string]any) error {
 	if err != nil {
 		return err
 	}
-	if r.twin {
-		second, err := r.build(ctx, r.next, config, r.name)
+	if r.twin || r.status {
+		path, name := TwinPath, r.name
+		if r.status {
+			path, name, config = StatusPath+"/", r.name+"-status", statusConfig
+		}
+		second, err := r.build(ctx, r.next, config, name)
 		if err != nil {
 			return err
 		}
 		routers := http.NewServeMux()
 		routers.Handle("/", handler)
-		routers.Handle(TwinPath, second)
+		routers.Handle(path, second)
 		handler = routers
 	}
 	r.current.Store(served{admission(r.auth, handler)})

@@ -305,6 +305,13 @@ func (f *dynamicFile) content(config map[string]any) object {
 		twin["rule"] = "Path(`" + TwinPath + "`)"
 		routers[f.router()+"-twin"] = twin
 	}
+	if f.setup.Status {
+		middlewares[name+"-status"] = object{"plugin": object{"wsfw": statusConfig}}
+		routers[f.router()+"-status"] = object{
+			"rule": "PathPrefix(`" + StatusPath + "`)", "entryPoints": entryPoints,
+			"middlewares": []string{name + "-status"}, "service": "noop@internal",
+		}
+	}
 	sections := map[string]map[string]any{
 		"routers":     routers,
 		"middlewares": middlewares,
