@@ -156,11 +156,12 @@ func startSession(u *upgrade, client, upstream *peer) {
 	begin(u.session, u.server)
 }
 
-// leave ends a session whose directions have ended, and logs it. At a drain the line is written before the client's
-// connection is closed, with the last of which Traefik exits.
+// leave ends a session whose directions have ended, gives its place back, and logs it. At a drain the line is written before
+// the client's connection is closed, with the last of which Traefik exits.
 func leave(u *upgrade) {
 	s := u.session
 	end(s)
+	givePlaceBack(u)
 	if !u.middleware.settings.logEnd {
 		return
 	}
@@ -185,9 +186,7 @@ func refuse(u *upgrade, r *refusal) {
 // giveBack, deferred, undoes what is left of an upgrade, whatever has happened: its session counts no more, and what it has
 // left open is closed.
 func giveBack(u *upgrade) {
-	if u.clientKey != "" {
-		uncountConn(u.middleware.name, u.clientKey)
-	}
+	givePlaceBack(u)
 	s := u.session
 	if s == nil {
 		hangUpOn(u.dialed)
@@ -199,6 +198,14 @@ func giveBack(u *upgrade) {
 	}
 	if u.stream != nil {
 		endStream(u.stream)
+	}
+}
+
+// givePlaceBack has an upgrade or its session count no more.
+func givePlaceBack(u *upgrade) {
+	if u.clientKey != "" {
+		uncountConn(u.middleware.name, u.clientKey)
+		u.clientKey = ""
 	}
 }
 
