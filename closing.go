@@ -300,7 +300,7 @@ func endTunnel(s *session, f *direction, cause error) {
 		setClosing(s)
 	}
 	s.mu.Unlock()
-	if last || !closeWrite(f.to.conn) {
+	if last || !closeWrite(f.to) {
 		cut(s)
 	}
 }
@@ -347,7 +347,7 @@ func advance(s *session, x *peer, event int) {
 	s.mu.Unlock()
 	if settled {
 		cut(s)
-	} else if parted && (!waits || !closeWrite(x.conn)) {
+	} else if parted && (!waits || !closeWrite(x)) {
 		closePeer(x)
 	}
 }
@@ -513,10 +513,13 @@ func readOn(s *session, f *direction) bool {
 	return !s.over
 }
 
-// closeWrite ends the stream to a connection and leaves the way back open. It is false where the connection cannot do that.
-// It goes by reflection, for the interpreter does not see the methods of a compiled value through an interface of ours.
-func closeWrite(conn net.Conn) bool {
-	method := reflect.ValueOf(conn).MethodByName("CloseWrite")
+// closeWrite ends the stream to a peer and leaves the way back open. It is false where the connection cannot do that. It goes by
+// reflection, for the interpreter does not see the methods of a compiled value through an interface of ours.
+func closeWrite(x *peer) bool {
+	if x.pipes != nil {
+		return x.pipes.writes.Close() == nil
+	}
+	method := reflect.ValueOf(x.conn).MethodByName("CloseWrite")
 	if !method.IsValid() {
 		return false
 	}

@@ -96,11 +96,17 @@ func copySent(t *stream) {
 	t.late = errors.Is(err, os.ErrDeadlineExceeded) // none of the pipes' own: no write to them has a deadline
 }
 
-// copyAnswer copies what is for the client, and flushes each piece: net/http's proxy does both without the interpreter.
+// copyAnswer copies what is for the client, and flushes each piece: net/http's proxy does both without the interpreter. Where
+// the client takes no more, nothing more comes from it either.
 func copyAnswer(t *stream) {
 	defer close(t.answered)
-	defer hangUpOn(t.ends.farWrites)
 	defer hangUpOn(t.ends.farReads)
+	defer func() {
+		defer swallow()
+		if !isAtEnd(t.ends.farReads) {
+			_ = t.ends.farWrites.Close()
+		}
+	}()
 	defer swallow()
 	var source http.RoundTripper = &answerSource{t}
 	var buffers httputil.BufferPool = &streamBuffers{}
@@ -110,6 +116,13 @@ func copyAnswer(t *stream) {
 	}
 	// The proxy is not to know the server: it would panic where the client has gone.
 	proxy.ServeHTTP(t.ResponseWriter, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}})
+}
+
+// isAtEnd reports whether nothing more will come from a pipe, for the other end has closed it.
+func isAtEnd(pipe net.Conn) bool {
+	_ = pipe.SetReadDeadline(past)
+	_, err := pipe.Read(make([]byte, 1))
+	return errors.Is(err, io.EOF)
 }
 
 // noLog takes what net/http's proxy says of a client that has gone.
@@ -151,12 +164,8 @@ func (s *answerSource) RoundTrip(_ *http.Request) (*http.Response, error) {
 	return head, nil
 }
 
-// lingerStream is how long the end of a stream waits for the client's: net/http resets a stream that the client has not ended,
-// and Node's client then forgets what it has not read, the close frame among it.
-const lingerStream = 250 * time.Millisecond
-
 // endStream closes the pipes, if they are not closed yet, and waits until nothing is copied any more. What had been written to
-// them by then is sent, and what the client still sends is not waited for any longer than lingerStream.
+// them by then is sent, and what the client still sends is not waited for.
 func endStream(u *upgrade) {
 	t := u.stream
 	t.release()
@@ -166,12 +175,8 @@ func endStream(u *upgrade) {
 	}
 	closePipes(t.ends)
 	<-t.answered
-	late := time.AfterFunc(lingerStream, func() {
-		defer swallow()
-		_ = t.req.Body.Close()
-	})
+	_ = t.req.Body.Close()
 	<-t.sent
-	late.Stop()
 	if t.late {
 		hintReadTimeout(u)
 	}

@@ -186,9 +186,20 @@ func TestTransparencySplits(t *testing.T) {
 	})
 }
 
-// TestTransparencyStreamSplits is that over HTTP/2 and HTTP/3, whose frames are the client's pieces.
+// TestTransparencyStreamSplits is that over HTTP/2 and HTTP/3, whose frames are the client's pieces, for sessions without more to
+// them. TestHeavyTransparencyStreams has the others.
 func TestTransparencyStreamSplits(t *testing.T) {
 	eachStream(t, func(t *testing.T, e engine.Engine) { manners[0].splits(t, e) })
+}
+
+// TestHeavyTransparencyStreams has both ends say all that they say over HTTP/1.1, cut and at random.
+func TestHeavyTransparencyStreams(t *testing.T) {
+	eachStream(t, func(t *testing.T, e engine.Engine) {
+		for _, m := range mannersOf(e) {
+			t.Run(m.name+" cut", func(t *testing.T) { m.splits(t, e) })
+			t.Run(m.name+" at random", func(t *testing.T) { m.random(t, e) })
+		}
+	})
 }
 
 // splits plays scripts in pieces.

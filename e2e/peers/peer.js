@@ -3,13 +3,17 @@
 //   node peer.js [--mute] [--echo] --connect ws://host:port/path
 //   node peer.js [--mute] [--echo] --listen host
 //
+// A client of https://host:port/path comes by an extended CONNECT of HTTP/2 (RFC 8441), and believes every certificate.
+//
 // What happens goes to standard output, one JSON object a line. Commands come by standard input in the same form, and
 // its end ends the peer:
 //
 //   {"do":"say","text":"…"}
+//   {"do":"sayBinary","payload":"<hex>"}
 //   {"do":"ping","payload":"<hex>"}
 //   {"do":"close","code":1000,"reason":"…"}
 
+import { connect as connectHTTP2 } from "node:http2";
 import { parseArgs } from "node:util";
 import { WebSocket, WebSocketServer } from "ws";
 import { obey, tell } from "./console.js";
@@ -57,13 +61,42 @@ function connect(url) {
   follow(socket);
 }
 
+// stream opens a session on a stream of HTTP/2. ws takes a connection over whose handshake others have done: as a server does,
+// unless it is told.
+function stream(url) {
+  const carrier = connectHTTP2(url.origin, { rejectUnauthorized: false });
+  const fail = (error) => tell("error", { text: error.message });
+  carrier.on("error", fail);
+  carrier.on("remoteSettings", ({ enableConnectProtocol }) => {
+    if (!enableConnectProtocol) return fail(new Error("no extended CONNECT is offered"));
+    const request = carrier.request({
+      ":method": "CONNECT", ":protocol": "websocket", ":scheme": "https", ":path": url.pathname, ":authority": url.host,
+      "sec-websocket-version": "13",
+    });
+    request.on("error", fail);
+    request.on("response", (headers) => {
+      if (headers[":status"] !== 200) return fail(new Error(`the answer is ${headers[":status"]}`));
+      const socket = new WebSocket(null, undefined, { autoPong: !flags.mute, closeTimeout: 30_000 });
+      socket._isServer = false;
+      request.setNoDelay = () => {};
+      socket.setSocket(request, Buffer.alloc(0), { maxPayload: 0 });
+      follow(socket);
+      socket.on("close", () => carrier.close());
+      tell("open");
+    });
+  });
+}
+
 obey({
   say: ({ text }) => session.send(text),
+  sayBinary: ({ payload }) => session.send(Buffer.from(payload, "hex")),
   ping: ({ payload }) => session.ping(Buffer.from(payload, "hex")),
   close: ({ code, reason }) => session.close(code, reason),
 });
 
-if (flags.connect) {
+if (flags.connect?.startsWith("https:")) {
+  stream(new URL(flags.connect));
+} else if (flags.connect) {
   connect(flags.connect);
 } else {
   listen(flags.listen);
