@@ -70,7 +70,7 @@ e2e: $(GOTESTSUM) $(SHARDS) $(TRAEFIK) $(TRAEFIK36) $(PEERS) $(FASTIFY) packages
 
 ## soak: the suite's long runs, on its three engines (1 h or more)
 # Those cases that WSFW_SOAK makes longer.
-SOAKS := ^Test(HeavyDrain|HeavyFlood|HeavyMalformed|HeavyPingedConversations|RollingRestart|TransparencyRandom|TransparencySplits)$$
+SOAKS := ^Test(HeavyDrain|HeavyFlood|HeavyMalformed|HeavyPingedConversations|HeavyStreams|RollingRestart|TransparencyRandom|TransparencySplits)$$
 
 soak: $(GOTESTSUM) $(SHARDS) $(TRAEFIK) $(PEERS) packages
 	cd e2e && WSFW_SOAK=1 $(RUN_SHARDS) -n 3 -timeout 2h -cases 1 -run '$(SOAKS)' compiled=. interpreted=. traefik=.

@@ -151,8 +151,12 @@ func (s *answerSource) RoundTrip(_ *http.Request) (*http.Response, error) {
 	return head, nil
 }
 
+// lingerStream is how long the end of a stream waits for the client's: net/http resets a stream that the client has not ended,
+// and Node's client then forgets what it has not read, the close frame among it.
+const lingerStream = 250 * time.Millisecond
+
 // endStream closes the pipes, if they are not closed yet, and waits until nothing is copied any more. What had been written to
-// them by then is sent, and what the client still sends is not waited for.
+// them by then is sent, and what the client still sends is not waited for any longer than lingerStream.
 func endStream(u *upgrade) {
 	t := u.stream
 	t.release()
@@ -162,8 +166,12 @@ func endStream(u *upgrade) {
 	}
 	closePipes(t.ends)
 	<-t.answered
-	_ = t.req.Body.Close()
+	late := time.AfterFunc(lingerStream, func() {
+		defer swallow()
+		_ = t.req.Body.Close()
+	})
 	<-t.sent
+	late.Stop()
 	if t.late {
 		hintReadTimeout(u)
 	}

@@ -108,7 +108,7 @@ func pingAtRest(w *scheduler, s *session) {
 
 // pingTimeout bounds the write of a ping by the scheduler. It is not met: there is room for a ping where all that was sent
 // before has been answered.
-const pingTimeout = time.Second
+const pingTimeout = 10 * time.Second
 
 // failPing, in a goroutine of its own, follows up a ping that could not be written.
 func failPing(s *session, f *direction, cause error) {

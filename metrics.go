@@ -20,9 +20,8 @@ const version = "0.1.0"
 
 // counts are what there was of one middleware's requests and sessions. registry.mu guards them.
 type counts struct {
-	open   int64 // sessions, also those from before the counting
-	opened int64
-
+	open       int64 // sessions now
+	opened     int64
 	closed     map[string]int64 // sessions by closedKey
 	refused    map[string]int64 // requests by reason
 	durations  *histogram       // of sessions that have ended
@@ -100,6 +99,51 @@ func tally(f *direction) {
 		registry.mu.Unlock()
 	}
 	f.tallied = now
+}
+
+// countOpened counts a session that has opened, and has what comes of it counted.
+func countOpened(u *upgrade) {
+	c := u.middleware.counts
+	took := time.Since(u.started).Seconds()
+	registry.mu.Lock()
+	c.opened++
+	observeValue(c.handshakes, took)
+	registry.mu.Unlock()
+	adopt(u)
+}
+
+// adopt has an open session counted from now on, if it is not yet: it may have opened before anything was.
+func adopt(u *upgrade) {
+	c, s := u.middleware.counts, u.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	if registry.open[u] && s.client.counts == nil {
+		c.open++
+		s.client.counts = &c.client
+		s.upstream.counts = &c.upstream
+	}
+}
+
+// countClosed counts a session whose directions have ended, and what is yet to be counted of it.
+func countClosed(u *upgrade) {
+	c, s := u.middleware.counts, u.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.directions {
+		noteTrips(f)
+		tally(f)
+	}
+	if s.client.counts == nil {
+		return
+	}
+	lasted := time.Since(u.started).Seconds()
+	registry.mu.Lock()
+	c.open--
+	c.closed[closedKey(s.outcome)]++
+	observeValue(c.durations, lasted)
+	registry.mu.Unlock()
 }
 
 // countPing counts a ping of ours.

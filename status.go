@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"sort"
 	"strconv"
 	"strings"
@@ -21,14 +22,14 @@ import (
 // guarded, and nothing else is locked meanwhile.
 type sessionRegistry struct {
 	mu       sync.Mutex
-	open     []*upgrade         // each knows where it stands
+	open     map[*upgrade]bool
 	latest   int                // number of the latest session
 	counts   map[string]*counts // by the middleware's name
 	counting bool               // there has been a status middleware
 }
 
 // registry is that of all middlewares: one interpreter runs them all.
-var registry = &sessionRegistry{counts: map[string]*counts{}}
+var registry = &sessionRegistry{open: map[*upgrade]bool{}, counts: map[string]*counts{}}
 
 // countsOf are the counts of the middleware called name.
 func countsOf(name string) *counts {
@@ -44,59 +45,34 @@ func countsOf(name string) *counts {
 
 // register has the session of an upgrade seen, from its opening on.
 func register(u *upgrade) {
-	c := u.middleware.counts
-	if name := u.middleware.settings.userFrom; name != "" {
-		u.user = shortened(strings.Join(u.req.Header[name], ", "), maxUser)
-	}
 	registry.mu.Lock()
 	registry.latest++
 	u.number = registry.latest
-	u.place = len(registry.open)
-	u.registered = true
-	registry.open = append(registry.open, u)
-	c.open++
-	if registry.counting {
-		c.opened++
-		observeValue(c.handshakes, time.Since(u.started).Seconds())
-		u.session.client.counts = &c.client
-		u.session.upstream.counts = &c.upstream
-	}
+	registry.open[u] = true
+	counting := registry.counting
 	registry.mu.Unlock()
+	if counting {
+		countOpened(u)
+	}
 }
 
-// unregister has a session whose directions have ended seen no more, and counts it.
+// unregister has a session whose directions have ended seen no more.
 func unregister(u *upgrade) {
-	if !u.registered {
-		return
-	}
-	c, s := u.middleware.counts, u.session
-	counted := s.client.counts != nil
-	if counted || s.pinged {
-		s.mu.Lock()
-		for _, f := range s.directions {
-			noteTrips(f)
-			tally(f)
-		}
-		s.mu.Unlock()
-	}
 	registry.mu.Lock()
-	end := len(registry.open) - 1
-	last := registry.open[end]
-	last.place = u.place
-	registry.open[u.place] = last
-	registry.open[end] = nil
-	registry.open = registry.open[:end]
-	u.registered = false
-	c.open--
-	if counted {
-		c.closed[closedKey(s.outcome)]++
-		observeValue(c.durations, time.Since(u.started).Seconds())
-	}
+	delete(registry.open, u)
 	registry.mu.Unlock()
+	if s := u.session; s.client.counts != nil || s.pinged {
+		countClosed(u)
+	}
 }
 
 // maxUser is how much of who a client is is kept, in bytes.
 const maxUser = 256
+
+// userOf is who the client of a request is, as the header called name has it.
+func userOf(req *http.Request, name string) string {
+	return shortened(strings.Join(req.Header[name], ", "), maxUser)
+}
 
 // instance begins the ids of this interpreter's sessions.
 var instance = hex.EncodeToString(randomBytes(4)) + "-"
@@ -125,8 +101,14 @@ type statusHandler struct {
 // newStatus makes one, and keeps the history for as long as ctx lives.
 func newStatus(ctx context.Context, next http.Handler, set *settings, name string) http.Handler {
 	registry.mu.Lock()
+	first := !registry.counting
 	registry.counting = true
 	registry.mu.Unlock()
+	if first {
+		for _, u := range openSessions() {
+			adopt(u)
+		}
+	}
 	keepHistory(ctx)
 	return &statusHandler{next: next, name: name, path: set.path}
 }
@@ -349,14 +331,23 @@ func lastData(s *session) time.Duration {
 	return s.lastData
 }
 
+// openSessions are the upgrades whose sessions are open, in any order.
+func openSessions() []*upgrade {
+	registry.mu.Lock()
+	keys := reflect.ValueOf(registry.open).MapKeys() // in compiled code, so that nobody waits for long
+	registry.mu.Unlock()
+	all := make([]*upgrade, 0, len(keys))
+	for _, key := range keys {
+		all = append(all, key.Interface().(*upgrade))
+	}
+	return all
+}
+
 // taken are the open sessions that a filter takes, by number, and their numbers, the oldest first.
 func taken(f *sessionFilter) (numbers []int, byNumber map[int]*upgrade) {
-	registry.mu.Lock()
-	open := append([]*upgrade(nil), registry.open...)
-	registry.mu.Unlock()
 	now := time.Now()
 	byNumber = map[int]*upgrade{}
-	for _, u := range open {
+	for _, u := range openSessions() {
 		if f.takes(u, now) {
 			numbers = append(numbers, u.number)
 			byNumber[u.number] = u

@@ -133,11 +133,8 @@ type upgrade struct {
 	// The connections of a session that may yet come to nothing.
 	dialed, taken net.Conn
 
-	// Of the session, once the registry has it, which guards place and registered.
-	number     int
-	place      int
-	registered bool
-	user       string // who the client is, by the option userFrom
+	number int    // of the session, once the registry has it
+	user   string // who the client is, by the option userFrom
 
 	inline  *hijackWriter // of next, where that leads to the upstream
 	session *session      // that has come of the upgrade
@@ -163,6 +160,9 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 func startSession(u *upgrade, client, upstream *peer) {
 	m := u.middleware
 	u.session = newSession(client, upstream, u.rules, m.settings, m.report)
+	if m.settings.userFrom != "" {
+		u.user = userOf(u.req, m.settings.userFrom)
+	}
 	begin(u.session, u.server)
 	register(u)
 	if m.settings.logOpening {
@@ -202,7 +202,9 @@ func refuse(u *upgrade, r *refusal) {
 // giveBack, deferred, undoes what is left of an upgrade, whatever has happened: its session counts no more, and what it has
 // left open is closed.
 func giveBack(u *upgrade) {
-	givePlaceBack(u)
+	if u.clientKey != "" {
+		givePlaceBack(u)
+	}
 	s := u.session
 	if s == nil {
 		hangUpOn(u.dialed)
@@ -219,10 +221,8 @@ func giveBack(u *upgrade) {
 
 // givePlaceBack has an upgrade or its session count no more.
 func givePlaceBack(u *upgrade) {
-	if u.clientKey != "" {
-		uncountConn(u.middleware.name, u.clientKey)
-		u.clientKey = ""
-	}
+	uncountConn(u.middleware.name, u.clientKey)
+	u.clientKey = ""
 }
 
 // abandonSession ends a session whose directions have not both run, for something has panicked before.

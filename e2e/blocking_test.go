@@ -62,7 +62,7 @@ func (s *stream) matches(got []byte) bool {
 // the blocked one is cut, without a close frame, for one could land inside a frame only.
 func TestWriteTimeout(t *testing.T) {
 	codes := map[string]int{"client": 1001, "upstream": 1014} // for the other end than the blocked one
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"writeTimeout": blockedAfter.String()})
 		for _, blocked := range ends {
 			t.Run(blocked, func(t *testing.T) {
@@ -219,7 +219,7 @@ func untilBlocked(t *testing.T, peer *wire.Peer, s *stream) int64 {
 
 func TestBackPressure(t *testing.T) {
 	modes := map[string]object{"frames": nil, "unjudged": {"validate": "off"}, "tunnel": {"mode": "tunnel"}}
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachOverTCP(t, func(t *testing.T, e engine.Engine) {
 		for mode, config := range modes {
 			if !canUse(e, config) {
 				continue

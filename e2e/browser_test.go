@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,12 +112,13 @@ func (s *pageServer) expectEnd(t *testing.T, want forwardEnd) {
 // browser is a Chromium that runs until the test ends.
 type browser struct{ ctx context.Context }
 
-func newBrowser(t *testing.T) browser {
+// newBrowser starts one with these further flags.
+func newBrowser(t *testing.T, flags ...chromedp.ExecAllocatorOption) browser {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
+	options := slices.Concat(chromedp.DefaultExecAllocatorOptions[:], flags, []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath("chromium"),
 		chromedp.NoSandbox, // which root cannot have
-	)
+	})
 	allocator, release := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(release)
 	ctx, _ := chromedp.NewContext(allocator) // which Cancel ends

@@ -37,7 +37,7 @@ var leavings = []struct {
 // frame, and the session is over when it has answered, or has gone, too.
 func TestCloseInsideMessage(t *testing.T) {
 	bye := wire.Close(4011, "bye")
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, patiently)
 		for _, by := range ends {
 			for _, m := range unfinishedMessages {

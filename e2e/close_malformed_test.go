@@ -60,7 +60,7 @@ func malformedCloses(mask bool) []breach {
 // TestMalformedClose has one end close with a close frame that breaks the rules, and say nothing further: it is told so,
 // the other end is closed and answers, and then nobody is waited for.
 func TestMalformedClose(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, patiently)
 		for _, by := range ends {
 			for _, row := range malformedCloses(by == "client") {

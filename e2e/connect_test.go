@@ -202,27 +202,25 @@ func TestConnectLimits(t *testing.T) {
 
 // TestConnectDrain shuts a gateway down under sessions over HTTP/2. HTTP/3's server closes at once, and leaves no time.
 func TestConnectDrain(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		inEachUse(t, engine.Over{Engine: e, HTTP: 2}, func(t *testing.T, e engine.Engine) {
-			g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: object{"drainTimeout": "0"}})
-			j := g.join(t)
-			passesOver(t, j.client, j.upstream, wire.Text("before"))
-			start := time.Now()
-			g.gateway.Terminate(t)
-			for end, code := range restartCodes {
-				near, _ := j.from(end)
-				if reason := expectClose(t, near, end == "upstream", code); reason != restartReason {
-					t.Errorf("the %s's reason is %q, want %q", end, reason, restartReason)
-				}
-				send(t, near, wire.Close(code, ""))
-			}
-			expectEnd(t, j.client)
-			expectEnd(t, j.upstream)
-			j.expectOutcome(t, "wsfw", 1012, restartReason)
-			if g.gateway.Process != nil {
-				awaitExit(t, g.gateway, start)
-			}
-		})
+	eachHTTP2(t, func(t *testing.T, e engine.Engine) {
+		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: object{"drainTimeout": "0"}})
+		j := g.join(t)
+		passesOver(t, j.client, j.upstream, wire.Text("before"))
+		start := time.Now()
+		g.gateway.Terminate(t)
+		for _, end := range ends {
+			j.toldToLeave(t, end)
+		}
+		for _, end := range ends {
+			near, _ := j.from(end)
+			send(t, near, wire.Close(restartCodes[end], ""))
+		}
+		expectEnd(t, j.client)
+		expectEnd(t, j.upstream)
+		j.expectOutcome(t, "wsfw", 1012, restartReason)
+		if g.gateway.Process != nil {
+			awaitExit(t, g.gateway, start)
+		}
 	})
 }
 
@@ -347,11 +345,7 @@ func TestConnectStreams(t *testing.T) {
 // carrierTo is a connection to a gateway over the version of HTTP that is its clients'.
 func carrierTo(t *testing.T, gateway *engine.Gateway) wire.Carrier {
 	t.Helper()
-	connect, addr := wire.ConnectHTTP2, gateway.AddrHTTP2
-	if gateway.HTTP == 3 {
-		connect, addr = wire.ConnectHTTP3, gateway.AddrHTTP3
-	}
-	carrier, err := connect(addr)
+	carrier, err := connect(gateway)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,4 +373,12 @@ func TestConnectReadTimeout(t *testing.T) {
 			}
 		})
 	})
+}
+
+// connect is a connection to a gateway over the version of HTTP that is its clients'.
+func connect(gateway *engine.Gateway) (wire.Carrier, error) {
+	if gateway.HTTP == 3 {
+		return wire.ConnectHTTP3(gateway.AddrHTTP3)
+	}
+	return wire.ConnectHTTP2(gateway.AddrHTTP2)
 }

@@ -109,7 +109,7 @@ func (j *joined) passedControls() (count int, err error) {
 
 // TestControlBurst has a client send as many at once as it may, and then messages.
 func TestControlBurst(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		for validate, config := range strictly {
 			g := newGround(t, e, config)
 			for kind := range controlKinds {

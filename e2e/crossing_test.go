@@ -14,7 +14,7 @@ import (
 // one who has broken them or as the other.
 func TestBreachByBoth(t *testing.T) {
 	illegal := wire.New(0x3, nil)
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for range 20 {
 			j := g.join(t)
@@ -88,7 +88,7 @@ func TestNoAnswerButIllegal(t *testing.T) {
 // the record tells of its close frame.
 func TestNoAnswerButGone(t *testing.T) {
 	bye := wire.Close(4010, "bye")
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for _, by := range ends {
 			for _, way := range vanish {

@@ -182,7 +182,7 @@ func dies(t *testing.T, e engine.Engine, setup engine.Setup, end string, dead mo
 
 // TestDeadListener has one end fall silent while small messages go on coming to it: its kernel takes them, which is no life.
 func TestDeadListener(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			for _, frozen := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s reads nothing %v", end, frozen), func(t *testing.T) {

@@ -59,7 +59,7 @@ func TestHeavyDrain(t *testing.T) {
 
 // TestDrainAtOnce is drainTimeout off.
 func TestDrainAtOnce(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachOverTCP(t, func(t *testing.T, e engine.Engine) {
 		g := newGroundOf(t, e, engine.Setup{Dedicated: true, Config: object{"drainTimeout": "0"}})
 		c := &crowd{ground: g, pace: guestPace}
 		c.grow(t, 100)

@@ -170,7 +170,7 @@ func TestPongsOfOthers(t *testing.T) {
 
 // TestPongTaken cuts a pong of the gateway's at every place, among frames that go on: of it nothing does, of them all.
 func TestPongTaken(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		for _, end := range ends {
 			t.Run(end, func(t *testing.T) {
 				pongTaken(t, newGround(t, e, object{"pingInterval": beat.String(), "pingTarget": end}).join(t), end)

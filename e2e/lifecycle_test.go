@@ -248,7 +248,7 @@ func TestDataAfterClose(t *testing.T) {
 		"no frame":     func(*wire.Peer) []byte { return bytes.Repeat([]byte{0xFF}, 100) },
 		"a lot":        func(p *wire.Peer) []byte { return p.Encode(wire.Binary(payload(1 << 20))) },
 	}
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)
 		for name, bytesOf := range late {
 			for _, by := range ends {

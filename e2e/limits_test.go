@@ -14,7 +14,8 @@ import (
 // idleAfter is the suite's maxInactivity.
 const idleAfter = 400 * time.Millisecond
 
-// dismissed wants both ends closed by the gateway with 1001 and this reason, and answers them.
+// dismissed wants both ends closed by the gateway with 1001 and this reason, and answers them. Over a stream the client's end
+// comes with that of the session.
 func (j *joined) dismissed(t *testing.T, reason string) {
 	t.Helper()
 	for _, end := range ends {
@@ -23,6 +24,12 @@ func (j *joined) dismissed(t *testing.T, reason string) {
 			t.Errorf("the %s is closed for %q, want %q", end, got, reason)
 		}
 		send(t, near, wire.Close(1001, ""))
+		if j.gateway.HTTP == 0 {
+			expectEnd(t, near)
+		}
+	}
+	for _, end := range ends {
+		near, _ := j.from(end)
 		expectEnd(t, near)
 	}
 	j.expectOutcome(t, "wsfw", 1001, reason)
@@ -30,7 +37,7 @@ func (j *joined) dismissed(t *testing.T, reason string) {
 
 // TestInactivity wants a session ended that passes no data, from its beginning or after the last message of either end.
 func TestInactivity(t *testing.T) {
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachOverTCP(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"maxInactivity": idleAfter.String()})
 		t.Run("from the beginning", func(t *testing.T) {
 			start := time.Now()
@@ -146,7 +153,7 @@ func TestInactivityOfLargeFrame(t *testing.T) {
 // Where they are pinged long before, that is seen to from the first ping on.
 func TestHeavyLifetime(t *testing.T) {
 	const lifetime = 2 * time.Second
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		for name, config := range map[string]object{
 			"alone":      {"maxLifetime": lifetime.String()},
 			"with pings": {"maxLifetime": lifetime.String(), "pingInterval": "200ms"},

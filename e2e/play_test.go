@@ -45,16 +45,20 @@ func seeds(t *testing.T) func(yield func(uint64) bool) {
 func TestTransparencyRandom(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, m := range mannersOf(e) {
-			t.Run(m.name, func(t *testing.T) {
-				g := m.ground(t, e)
-				for seed := range seeds(t) {
-					if !t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { g.join(t).plays(t, m, seed) }) {
-						break // the next ones may each last until their deadline
-					}
-				}
-			})
+			t.Run(m.name, func(t *testing.T) { m.random(t, e) })
 		}
 	})
+}
+
+// random plays random scripts.
+func (m manner) random(t *testing.T, e engine.Engine) {
+	t.Helper()
+	g := m.ground(t, e)
+	for seed := range seeds(t) {
+		if !t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { g.join(t).plays(t, m, seed) }) {
+			break // the next ones may each last until their deadline
+		}
+	}
 }
 
 func (j *joined) plays(t *testing.T, m manner, seed uint64) {

@@ -127,7 +127,7 @@ func (j *joined) tooFast(t *testing.T) {
 // time that it took.
 func TestMessageRateExceeded(t *testing.T) {
 	const rate, burst = 200, 100
-	eachUse(t, func(t *testing.T, e engine.Engine) {
+	eachVersion(t, func(t *testing.T, e engine.Engine) {
 		for name, size := range map[string]int{"small": 10, "large": 5000} {
 			t.Run(name, func(t *testing.T) {
 				start := time.Now()

@@ -72,35 +72,50 @@ func rollingRestart(t *testing.T, e engine.Engine, clients, rounds int) {
 }
 
 // balance runs HAProxy in front of the gateways, which knows of their state only what it learns when it connects, and
-// returns its address. The algorithm, by which it chooses between them, is one of HAProxy's. Its socket is the test's:
-// so nobody else can have its port, and nobody has to wait for it.
+// returns its address. The algorithm, by which it chooses between them, is one of HAProxy's.
 func balance(t *testing.T, gateways []*engine.Gateway, algorithm string) string {
 	t.Helper()
 	lines := []string{
-		"global", "  maxconn 4000",
-		"defaults", "  mode tcp", "  retries 3", "  option redispatch 1",
-		"  timeout connect 5s", "  timeout client 5m", "  timeout server 5m",
+		"  mode tcp", "  retries 3", "  option redispatch 1",
 		"listen gateways", "  bind fd@3", "  balance " + algorithm,
 	}
 	for i, g := range gateways {
-		lines = append(lines, fmt.Sprintf("  server traefik%d %s", i, g.Addr))
+		addr := g.Addr
+		if g.HTTP == 2 {
+			addr = g.AddrHTTP2
+		}
+		lines = append(lines, fmt.Sprintf("  server traefik%d %s", i, addr))
 	}
+	return haproxy(t, 1, lines...)[0]
+}
+
+// haproxy runs HAProxy until the test ends, with lines that begin in the defaults. It returns the addresses of as many
+// sockets, fd@3 and so on to HAProxy. They are the test's: so nobody else can have their ports, and nobody has to wait for it.
+func haproxy(t *testing.T, sockets int, lines ...string) (addrs []string) {
+	t.Helper()
+	lines = append([]string{
+		"global", "  maxconn 4000",
+		"defaults", "  timeout connect 5s", "  timeout client 5m", "  timeout server 5m",
+	}, lines...)
 	config := filepath.Join(t.TempDir(), "haproxy.cfg")
 	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	socket, err := listener.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
 	run := exec.Command("haproxy", "-db", "-q", "-f", config)
-	run.ExtraFiles = []*os.File{socket}
+	for range sockets {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		socket, err := listener.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close()
+		run.ExtraFiles = append(run.ExtraFiles, socket)
+		addrs = append(addrs, listener.Addr().String())
+	}
 	run.Stderr = os.Stderr
 	engine.DieWithParent(run)
 	if err := run.Start(); err != nil {
@@ -110,7 +125,7 @@ func balance(t *testing.T, gateways []*engine.Gateway, algorithm string) string 
 		_ = run.Process.Kill() // it may have ended already
 		_ = run.Wait()
 	})
-	return listener.Addr().String()
+	return addrs
 }
 
 // regular is a client that comes back whenever it is sent away, and talks all the time.

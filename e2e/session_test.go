@@ -75,6 +75,12 @@ func dial(gateway *engine.Gateway, lines ...string) (*wire.Peer, error) {
 // meet takes the other end of a session that a client has just opened.
 func (g *ground) meet(t *testing.T, client *wire.Peer) *joined {
 	t.Helper()
+	return &joined{ground: g, client: client, upstream: g.attend(t, client)}
+}
+
+// attend takes the upstream's end of a session that a client has just opened, and has both ends closed with the test.
+func (g *ground) attend(t *testing.T, client io.Closer) *wire.Peer {
+	t.Helper()
 	before := g.owed
 	t.Cleanup(func() { client.Close() })
 	upstream, err := g.server.Accept()
@@ -87,7 +93,7 @@ func (g *ground) meet(t *testing.T, client *wire.Peer) *joined {
 		upstream.Close()
 		g.settle(t, before)
 	})
-	return &joined{ground: g, client: client, upstream: upstream}
+	return upstream
 }
 
 // settle takes the record of a session whose test has not looked at it, lest the next one take it for its own. Those of

@@ -181,21 +181,30 @@ func together(acts ...func() error) error {
 func TestTransparencySplits(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, m := range mannersOf(e) {
-			t.Run(m.name, func(t *testing.T) {
-				g := m.ground(t, e)
-				client, upstream := cuttings(m.playwright(1, "client")), cuttings(m.playwright(1, "upstream"))
-				for i := range client {
-					if i == 0 && soaking() {
-						client[i].pairs()
-						upstream[i].pairs()
-					}
-					for k := 0; k*waysAtOnce < max(len(client[i].ways), len(upstream[i].ways)); k++ {
-						g.join(t).splits(t, m, client[i].part(k), upstream[i].part(k))
-					}
-				}
-			})
+			t.Run(m.name, func(t *testing.T) { m.splits(t, e) })
 		}
 	})
+}
+
+// TestTransparencyStreamSplits is that over HTTP/2 and HTTP/3, whose frames are the client's pieces.
+func TestTransparencyStreamSplits(t *testing.T) {
+	eachStream(t, func(t *testing.T, e engine.Engine) { manners[0].splits(t, e) })
+}
+
+// splits plays scripts in pieces.
+func (m manner) splits(t *testing.T, e engine.Engine) {
+	t.Helper()
+	g := m.ground(t, e)
+	client, upstream := cuttings(m.playwright(1, "client")), cuttings(m.playwright(1, "upstream"))
+	for i := range client {
+		if i == 0 && soaking() {
+			client[i].pairs()
+			upstream[i].pairs()
+		}
+		for k := 0; k*waysAtOnce < max(len(client[i].ways), len(upstream[i].ways)); k++ {
+			g.join(t).splits(t, m, client[i].part(k), upstream[i].part(k))
+		}
+	}
 }
 
 func (j *joined) splits(t *testing.T, m manner, client, upstream cutting) {

@@ -59,6 +59,22 @@ func inEachStream(t *testing.T, e engine.Engine, run func(t *testing.T, e engine
 	}
 }
 
+// eachHTTP2 is eachStream over HTTP/2 alone.
+func eachHTTP2(t *testing.T, run func(t *testing.T, e engine.Engine)) {
+	t.Helper()
+	engine.Each(t, func(t *testing.T, e engine.Engine) { inEachUse(t, engine.Over{Engine: e, HTTP: 2}, run) })
+}
+
+// eachOverTCP runs a case as [eachUse] does, and then as [eachHTTP2] does: without HTTP/3, whose server closes at once at a
+// shutdown, and of whose client a deadline may cut a DATA frame short.
+func eachOverTCP(t *testing.T, run func(t *testing.T, e engine.Engine)) {
+	t.Helper()
+	engine.Each(t, func(t *testing.T, e engine.Engine) {
+		inEachUse(t, e, run)
+		t.Run("http2", func(t *testing.T) { inEachUse(t, engine.Over{Engine: e, HTTP: 2}, run) })
+	})
+}
+
 // eachVersion runs a case as [eachUse] does, and then as [eachStream] does: its clients come over every version of HTTP.
 func eachVersion(t *testing.T, run func(t *testing.T, e engine.Engine)) {
 	t.Helper()

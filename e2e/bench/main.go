@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -144,12 +145,17 @@ func (o options) speeds() []workload {
 		native, "wsfw", "wsfw-all", "wsfw-tunnel", "wsfw-inline",
 		"nginx", "haproxy", "caddy", "relay", "fastify",
 	}
+	streaming := []string{"wsfw-http2", "haproxy-http2"}
 	all := append([]string{direct}, gateways...)
 	s := span{settle: o.time / 4, window: o.time}
 	o.memory.rate = 1000
 	var found []workload
 	for _, t := range talks(s) {
-		found = append(found, workload{name: t.name, systems: all, run: t.run})
+		under := all
+		if t.name == "ping-pong" {
+			under = slices.Concat(all, streaming)
+		}
+		found = append(found, workload{name: t.name, systems: under, run: t.run})
 	}
 	return append(found,
 		workload{name: "handshakes", systems: all, run: handshakes{callers: 16, span: s}.run},
@@ -158,7 +164,7 @@ func (o options) speeds() []workload {
 			together: sessions(o.time, o.slice).run,
 		},
 		workload{name: "latency", systems: gateways, run: latency{sessions: 10, rate: 500, window: o.time}.run},
-		workload{name: "memory", systems: gateways, run: o.memory.run},
+		workload{name: "memory", systems: slices.Concat(gateways, streaming), run: o.memory.run},
 	)
 }
 

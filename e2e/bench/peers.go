@@ -10,6 +10,7 @@ import (
 	"net/rpc"
 	"net/rpc/jsonrpc"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ type Peers struct {
 	all      []*peer
 	audience []net.Conn // to push to
 	grown    *sync.Cond // told of a larger audience
+	carriers carriers
 
 	scored atomic.Int64 // when the score was last taken, in nanoseconds since 1970
 }
@@ -142,6 +144,9 @@ func (p *Peers) Open(o Opening, _ *struct{}) error {
 
 // dial opens one session.
 func (p *Peers) dial(ctx context.Context, addr string) error {
+	if strings.HasPrefix(addr, overHTTP2) {
+		return p.dialStream(addr)
+	}
 	dialer := websocket.Dialer{
 		ReadBufferSize: bufferSize, WriteBufferSize: bufferSize, HandshakeTimeout: 20 * time.Second,
 	}

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/wsfw/wsfw/e2e/engine"
 )
 
 // proxy is a program from the distribution that forwards sessions, with the configuration that its manual gives for
@@ -15,7 +17,8 @@ type proxy struct {
 	name    string
 	file    string   // configuration, with LISTEN, its PORT, UPSTREAM and DIR in place of what a run has for them
 	args    []string // likewise; the configuration is DIR/config
-	version []string // command that tells the version
+	version []string // command that tells the version; its program is the proxy's
+	streams bool     // clients come over HTTP/2; DIR/pair is a certificate with its key
 }
 
 var proxies = []proxy{
@@ -64,6 +67,26 @@ defaults
   timeout tunnel 1h
 frontend clients
   bind LISTEN
+  default_backend upstream
+backend upstream
+  server one UPSTREAM
+`,
+	},
+	{
+		name:    "haproxy-http2",
+		streams: true,
+		args:    []string{"-db", "-f", "DIR/config"},
+		version: []string{"haproxy", "-v"},
+		file: `global
+  maxconn 9000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  timeout tunnel 1h
+frontend clients
+  bind LISTEN ssl crt DIR/pair alpn h2,http/1.1
   default_backend upstream
 backend upstream
   server one UPSTREAM
@@ -121,6 +144,9 @@ func (p proxy) start(upstream string, _ bool) (*gateway, error) {
 		stop()
 		return nil, fmt.Errorf("%w: %s", err, said)
 	}
+	if p.streams {
+		addr = overHTTP2 + addr
+	}
 	return &gateway{addr: addr, pids: []int{program.pid()}, stop: stop}, nil
 }
 
@@ -132,6 +158,15 @@ func (p proxy) launch(dir string, own *strings.Replacer) (*program, error) {
 	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(own.Replace(p.file)), 0o644); err != nil {
 		return nil, err
 	}
+	if p.streams {
+		pair, err := engine.CertificatePEM()
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, "pair"), pair, 0o600); err != nil {
+			return nil, err
+		}
+	}
 	said, err := os.Create(filepath.Join(dir, errorsFile))
 	if err != nil {
 		return nil, err
@@ -141,7 +176,7 @@ func (p proxy) launch(dir string, own *strings.Replacer) (*program, error) {
 	for _, arg := range p.args {
 		args = append(args, own.Replace(arg))
 	}
-	cmd := exec.Command(p.name, args...)
+	cmd := exec.Command(p.version[0], args...)
 	cmd.Dir, cmd.Stderr = dir, said
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	return launch(cmd)

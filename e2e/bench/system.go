@@ -57,6 +57,7 @@ func systems(interval time.Duration) []system {
 		inTraefik("wsfw-utf8", 0, forward(object{"validate": "utf8"})),
 		inTraefik("wsfw-limits", 0, forward(limits())),
 		inTraefik("wsfw-inline", 0, inline(object{"validate": "frames"})),
+		inTraefikBy(true, "wsfw-http2", 0, forward(object{})),
 		inTraefik("wsfw-inline-limits", 0, inline(limits())),
 	}
 	for _, p := range proxies {
@@ -104,14 +105,24 @@ func inline(options object) config {
 
 // inTraefik is a Traefik that forwards by itself, or with the plugin where there is a configuration for it.
 func inTraefik(name string, pings time.Duration, options config) system {
+	return inTraefikBy(false, name, pings, options)
+}
+
+// inTraefikBy is inTraefik whose clients come over HTTP/2 where streams is set.
+func inTraefikBy(streams bool, name string, pings time.Duration, options config) system {
 	start := func(upstream string, profiled bool) (*gateway, error) {
-		setup := engine.Setup{Name: name, Next: "http://" + upstream, Traefik: engine.Surroundings{NoProfiles: !profiled}}
+		setup := engine.Setup{
+			Name: name, Next: "http://" + upstream, Streams: streams, Traefik: engine.Surroundings{NoProfiles: !profiled},
+		}
 		if options != nil {
 			setup.Config = options(upstream)
 		}
 		addr, process, err := engine.Run(setup)
 		if err != nil {
 			return nil, err
+		}
+		if streams {
+			addr = overHTTP2 + addr
 		}
 		profile := func(ctx context.Context, d time.Duration, to io.Writer) error {
 			return fetch(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%.0f", process.API, d.Seconds()), to)

@@ -59,7 +59,7 @@ type talker struct {
 
 // talker opens a session.
 func (p *Peers) talker(t Talk) (*talker, error) {
-	conn, err := wire.Dial(t.Addr, roleHeader+": "+t.Role)
+	conn, err := p.connect(t.Addr, roleHeader+": "+t.Role)
 	if err != nil {
 		return nil, err
 	}

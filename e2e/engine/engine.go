@@ -84,6 +84,10 @@ type Surroundings struct {
 	// Native leaves the plugin out: that is Traefik by itself.
 	Native bool
 
+	// NoExtendedConnect leaves [Setup.Streams] as Traefik has them by itself: over HTTP/2 without an extended CONNECT. It needs
+	// [Setup.Dedicated].
+	NoExtendedConnect bool
+
 	// TLS has clients of the router speak TLS.
 	TLS bool
 
@@ -148,6 +152,13 @@ type Gateway struct {
 	reload    func(t testing.TB, config map[string]any, next string) // where next is not empty, the service changes, too
 	terminate func(t testing.TB)
 	restart   func() error
+}
+
+// Over is the gateway for clients that come over this version of HTTP.
+func (g *Gateway) Over(version int) *Gateway {
+	over := *g
+	over.HTTP = version
+	return &over
 }
 
 // Engine is one way to run the plugin.

@@ -32,6 +32,7 @@ type Process struct {
 	host        string        // of all its addresses
 	streams     bool          // of the setup
 	readTimeout time.Duration // likewise
+	connect     bool          // extended, over HTTP/2
 	dir         string        // working directory
 	binary      string
 	log         *Log     // for the plugin's output; nil where that goes to a file
@@ -76,7 +77,8 @@ func startProcess(binary, root string, s Setup, entryPoints int, log *Log) (*Pro
 	}
 	p := &Process{
 		API: "http://" + addrs[0], host: s.Host, streams: s.Streams, readTimeout: s.ReadTimeout,
-		dir: dir, binary: binary, log: log, output: s.Traefik.Output,
+		connect: s.Streams && !s.Traefik.NoExtendedConnect,
+		dir:     dir, binary: binary, log: log, output: s.Traefik.Output,
 	}
 	for i, addr := range addrs[1:] {
 		p.free = append(p.free, entryPoint{name: fmt.Sprintf("ep%d", i), addr: addr})
@@ -115,7 +117,7 @@ func (p *Process) launch() error {
 	}
 	p.cmd = exec.Command(p.binary, "--configFile=static.yml")
 	p.cmd.Dir = p.dir
-	p.cmd.Env = environment(os.Environ(), p.streams)
+	p.cmd.Env = environment(os.Environ(), p.connect)
 	p.cmd.Stdout = w
 	p.cmd.Stderr = w
 	DieWithParent(p.cmd)
@@ -214,7 +216,8 @@ func (p *Process) static(api string, around Surroundings) object {
 
 // static reports whether any of it is for the whole process.
 func (s Surroundings) static() bool {
-	return s.AccessLog || s.Plugins != nil || s.EntryPoint != nil || s.Experimental != nil || s.Settings != nil || s.Output != nil
+	return s.AccessLog || s.Plugins != nil || s.EntryPoint != nil || s.Experimental != nil || s.Settings != nil || s.Output != nil ||
+		s.NoExtendedConnect
 }
 
 // localPlugins are ours and the further ones.

@@ -5,7 +5,7 @@ package engine
 // The output goes to a file, as an operator has it, for to read it takes time that the caller may be measuring.
 func Run(s Setup) (addr string, p *Process, err error) {
 	e := &traefik{binary: Binary}
-	p, ep, err := e.grow(Setup{Host: loopback, Traefik: s.Traefik}, 1)
+	p, ep, err := e.grow(Setup{Host: loopback, Streams: s.Streams, Traefik: s.Traefik}, 1)
 	if err != nil {
 		return "", nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"math/big"
 	"net"
 	"net/http"
@@ -95,6 +96,20 @@ var ownCertificate = sync.OnceValues(func() (tls.Certificate, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 })
+
+// CertificatePEM is a certificate that vouches for itself, and its key.
+func CertificatePEM() ([]byte, error) {
+	pair, err := ownCertificate()
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	return append(certificate, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...), nil
+}
 
 // streamsEntryPoint is what an entry point needs for streams that are sessions: HTTP/3, and an end of what a client sends
 // by the clock only where a case asks for it.

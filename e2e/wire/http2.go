@@ -23,9 +23,7 @@ type http2Carrier struct {
 
 // ConnectHTTP2 connects to a gateway over TLS.
 func ConnectHTTP2(addr string) (Carrier, error) {
-	dialer := &net.Dialer{Timeout: Timeout}
-	config := &tls.Config{InsecureSkipVerify: true, ServerName: secureName, NextProtos: []string{http2.NextProtoTLS}}
-	conn, err := tls.DialWithDialer(dialer, "tcp", addr, config)
+	conn, err := dialTLS(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +37,13 @@ func ConnectHTTP2(addr string) (Carrier, error) {
 	}
 	conn.Close()
 	return nil, err
+}
+
+// dialTLS makes a connection for HTTP/2.
+func dialTLS(addr string) (*tls.Conn, error) {
+	dialer := &net.Dialer{Timeout: Timeout}
+	config := &tls.Config{InsecureSkipVerify: true, ServerName: secureName, NextProtos: []string{http2.NextProtoTLS}}
+	return tls.DialWithDialer(dialer, "tcp", addr, config)
 }
 
 // Close implements [Carrier].
