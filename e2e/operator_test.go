@@ -107,14 +107,21 @@ func metricsOf(t *testing.T, gateway *engine.Gateway) map[string]*dto.MetricFami
 	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain; version=0.0.4") {
 		t.Fatalf("the metrics are %s", kind)
 	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
-	if err != nil {
-		t.Fatalf("the metrics cannot be parsed: %v\n%s", err, body)
-	}
+	families := parsed(t, body)
 	problems, err := promlint.New(strings.NewReader(body)).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("promlint: %v (%v)", problems, err)
+	}
+	return families
+}
+
+// parsed are metrics in Prometheus' text format.
+func parsed(t *testing.T, body string) map[string]*dto.MetricFamily {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if err != nil {
+		t.Errorf("the metrics cannot be parsed: %v\n%s", err, body)
 	}
 	return families
 }

@@ -61,7 +61,9 @@ func (m manner) random(t *testing.T, e engine.Engine) {
 	}
 }
 
-func (j *joined) plays(t *testing.T, m manner, seed uint64) {
+// plays has both ends say scripts to the end of the session, and returns what the record tells of that.
+func (j *joined) plays(t *testing.T, m manner, seed uint64) (fromClient, fromUpstream traffic) {
+	t.Helper()
 	r := chance(seed, "play")
 	messages := 1 + r.IntN(60)
 	client, upstream := m.actor(seed, "client", j.client, messages), m.actor(seed, "upstream", j.upstream, messages)
@@ -78,6 +80,7 @@ func (j *joined) plays(t *testing.T, m manner, seed uint64) {
 	if got.FromClient != want.FromClient || got.FromUpstream != want.FromUpstream {
 		t.Errorf("the record tells %+v, want %+v and %+v", got, want.FromClient, want.FromUpstream)
 	}
+	return got.FromClient, got.FromUpstream
 }
 
 // actor is one end of a session that plays a script.
