@@ -14,11 +14,11 @@ PEERS    := e2e/peers/node_modules/.package-lock.json
 FASTIFY  := e2e/bench/fastify/node_modules/.package-lock.json
 
 # What the suite runs of Debian's beside Go and Node, by command or file and package: network namespaces, a balancer, brokers,
-# libraries, a browser, and Docker for the examples. Whatever is there already is used.
+# libraries, a browser, Prometheus, and Docker for the examples. Whatever is there already is used.
 SUITE_PACKAGES := ip:iproute2 haproxy:haproxy mosquitto:mosquitto /usr/lib/rabbitmq/bin/rabbitmq-server:rabbitmq-server \
 	$(foreach library,websockets tornado aiohttp uvicorn wsproto ipykernel,/usr/lib/python3/dist-packages/$(library):python3-$(library)) \
 	/usr/lib/python3/dist-packages/jupyter_server:python3-jupyter-server \
-	chromium:chromium Xtigervnc:tigervnc-standalone-server websockify:websockify dockerd:docker.io docker-compose:docker-compose
+	prometheus:prometheus chromium:chromium Xtigervnc:tigervnc-standalone-server websockify:websockify dockerd:docker.io docker-compose:docker-compose
 
 # The proxies that the benchmark compares with.
 BENCH_PACKAGES := nginx:nginx-light haproxy:haproxy caddy:caddy

@@ -269,7 +269,7 @@ func joinService(h *hijackWriter, source io.Reader) {
 		return
 	}
 	if err == nil {
-		err = verify(u, answer.Header)
+		err = verify(u, answer.Header, acceptFor(u.key))
 	}
 	if err != nil {
 		failService(h, err)

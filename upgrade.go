@@ -508,7 +508,7 @@ func writeSwitching(u *upgrade, answer http.Header) bool {
 	}
 	_ = withoutNamed(answer).WriteSubset(lines, notToClient)
 	_ = u.taken.SetWriteDeadline(time.Now().Add(switchingTimeout))
-	_, err := fmt.Fprintf(u.taken, switchingForm, u.accept, lines)
+	_, err := fmt.Fprintf(u.taken, switchingForm, acceptFor(u.key), lines)
 	_ = u.taken.SetWriteDeadline(never)
 	if err != nil {
 		reportClient(u, refuseGone, err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -262,10 +263,11 @@ func forward(u *upgrade, to *upstream) {
 	}
 	u.dialed = conn
 	release := onDone(ctx, conn)
+	key := base64.StdEncoding.EncodeToString(randomBytes(16)) // of our own (RFC 6455 section 4.1, item 7)
 	head := new(bytes.Buffer)
 	limited := &io.LimitedReader{R: io.TeeReader(conn, head), N: maxAnswerHeader}
 	reader := bufio.NewReaderSize(limited, answerBufferBytes)
-	err = writeRequest(u, to, e)
+	err = writeRequest(u, to, e, key)
 	if err != nil {
 		failUpstream(u, err)
 		return
@@ -273,7 +275,7 @@ func forward(u *upgrade, to *upstream) {
 	answer, err := readAnswer(reader, head) //nolint:bodyclose // it is read from the connection, which is closed
 	switching := err == nil && answer.StatusCode == http.StatusSwitchingProtocols
 	if switching {
-		err = verify(u, answer.Header)
+		err = verify(u, answer.Header, acceptFor(key))
 	}
 	if err != nil {
 		failUpstream(u, err)
@@ -348,7 +350,7 @@ func passAnswer(u *upgrade, answer *http.Response, limited *io.LimitedReader) {
 const requestForm = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s%s"
 
 // writeRequest writes the opening handshake's request to e, and has the connection's reads fail when its answer is late.
-func writeRequest(u *upgrade, to *upstream, e *endpoint) error {
+func writeRequest(u *upgrade, to *upstream, e *endpoint, key string) error {
 	header, source, host := withoutNamed(u.req.Header), "", e.host
 	if to.passHost {
 		host = u.req.Host
@@ -363,7 +365,7 @@ func writeRequest(u *upgrade, to *upstream, e *endpoint) error {
 	if to.upgradeTimeout > 0 {
 		_ = u.dialed.SetDeadline(time.Now().Add(to.upgradeTimeout))
 	}
-	_, err := fmt.Fprintf(u.dialed, requestForm, e.target, host, u.key, u.offer.lines, source, lines, to.tail)
+	_, err := fmt.Fprintf(u.dialed, requestForm, e.target, host, key, u.offer.lines, source, lines, to.tail)
 	return err
 }
 
@@ -517,14 +519,13 @@ func withoutQuotes(err error) error {
 	return errNotHTTP
 }
 
-// verify is what is untrue in an upstream's 101 to the client's key and offer, or nil (RFC 6455 section 4.1, "once the
-// client's opening handshake has been sent"). After that the upgrade has what is agreed.
-func verify(u *upgrade, answer http.Header) error {
+// verify is what is untrue in an upstream's 101 for an accept value and the client's offer, or nil (RFC 6455 section 4.1,
+// "once the client's opening handshake has been sent"). After that the upgrade has what is agreed.
+func verify(u *upgrade, answer http.Header, accept string) error {
 	if guardUpgrade(answer) != nil {
 		return errors.New("the answer is 101 but does not upgrade to websocket")
 	}
-	u.accept = acceptFor(u.key)
-	if strings.Join(answer[acceptHeader], ",") != u.accept {
+	if strings.Join(answer[acceptHeader], ",") != accept {
 		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	}
 	u.rules = u.middleware.settings.rules

@@ -210,8 +210,8 @@ func TestVerify(t *testing.T) {
 		for name, values := range c.agreed {
 			answer[name] = values
 		}
-		v := &upgrade{middleware: &Middleware{settings: c.set}, key: sampleKey, offer: offerOf(c.set, c.offered)}
-		err := verify(v, answer)
+		v := &upgrade{middleware: &Middleware{settings: c.set}, offer: offerOf(c.set, c.offered)}
+		err := verify(v, answer, sampleAccept)
 		if err != nil != c.fails || err == nil && (v.rules != c.rules || v.subprotocol != c.subprotocol) {
 			t.Errorf("%s: %v, %q", c.name, err, v.subprotocol)
 		}

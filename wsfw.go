@@ -118,8 +118,7 @@ type upgrade struct {
 	started     time.Time
 	ip          string  // the client's, where its address has one
 	path        string  // as sent, without the query
-	key         string  // the client's, which goes on to the upstream
-	accept      string  // and proves that the upstream has read it
+	key         string  // the client's
 	offer       *offer  // and what it offers, as far as that stands
 	stream      *stream // of HTTP/2 or HTTP/3 that the client asks for a session on; nil where it speaks HTTP/1.1
 	http        string  // the version of HTTP that it speaks then, for the record

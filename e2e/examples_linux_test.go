@@ -14,7 +14,7 @@ import (
 )
 
 // recipes are the examples whose dynamic configuration goes beside that of the file provider's example.
-var recipes = []string{"chat", "mqtt", "stomp", "graphql", "private-ca", "regions"}
+var recipes = []string{"chat", "mqtt", "stomp", "graphql", "private-ca", "regions", "observability"}
 
 // exampleVisits are requests to the file provider's example and the recipes in it. An answer that is 101 or 200 comes
 // from an upstream, which is told by its name and the path that it has got.
@@ -81,6 +81,8 @@ var exampleVisits = []struct {
 		name: "regions, query", request: request{url: "ws://live.example.com/live/a?region=eu"},
 		status: 101, upstreams: []string{"live-eu.internal/live/a"}, middleware: "regions@file",
 	},
+	{name: "observability", request: request{url: "http://ops.example.com/wsfw/metrics"}, status: 200},
+	{name: "observability, page", request: request{url: "http://ops.example.com/wsfw/"}, status: 200},
 }
 
 func origin(value string) http.Header { return http.Header{"Origin": {value}} }
@@ -97,7 +99,7 @@ var exampleUpstreams = map[string][]string{
 func TestExamples(t *testing.T) {
 	onOwnMachine(t, func(t *testing.T) {
 		named(t, "app.example.com", "chat.example.com", "mqtt.example.com", "stomp.example.com", "api.example.com",
-			"trading.example.com", "live.example.com", "app.internal", "chat.internal", "mqtt.internal", "stomp-1.internal",
+			"trading.example.com", "live.example.com", "ops.example.com", "app.internal", "chat.internal", "mqtt.internal", "stomp-1.internal",
 			"stomp-2.internal", "api.internal", "live-us.internal", "live-eu.internal", "trading.internal")
 		secured := layOutCertificates(t)
 		for addr, protocols := range exampleUpstreams {

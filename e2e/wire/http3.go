@@ -99,6 +99,7 @@ type http3Stream struct {
 
 	over    *quic.Conn // of which this is a stream
 	release func()
+	writing sync.Mutex // for quic-go takes one write at a time
 	once    sync.Once
 	ended   atomic.Bool // by us
 }
@@ -111,6 +112,8 @@ func (s *http3Stream) Read(b []byte) (int, error) {
 
 // Write implements [net.Conn].
 func (s *http3Stream) Write(b []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	n, err := s.RequestStream.Write(b)
 	return n, s.explained(err)
 }
