@@ -197,12 +197,12 @@ func writeMetrics(b *bytes.Buffer) {
 		integer("wsfw_sessions_opened_total", labels, c.opened)
 	})
 	family("wsfw_sessions_closed_total", "counter", "Sessions that have ended, by who ended them and with which close code.", func(c *counts, labels string) {
-		for _, key := range sortedCounts(c.closed) {
+		for _, key := range sortedKeys(c.closed) {
 			integer("wsfw_sessions_closed_total", labels+","+key, c.closed[key])
 		}
 	})
 	family("wsfw_requests_refused_total", "counter", "Requests that came to no session.", func(c *counts, labels string) {
-		for _, reason := range sortedCounts(c.refused) {
+		for _, reason := range sortedKeys(c.refused) {
 			integer("wsfw_requests_refused_total", labels+`,reason="`+reason+`"`, c.refused[reason])
 		}
 	})
@@ -244,10 +244,7 @@ func writeHistogram(b *bytes.Buffer, name, labels string, h *histogram) {
 func copiedCounts() (names []string, all []*counts) {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
-	for name := range registry.counts {
-		names = append(names, name)
-	}
-	sort.Strings(names)
+	names = sortedKeys(registry.counts)
 	for _, name := range names {
 		c := *registry.counts[name]
 		c.closed = copiedMap(c.closed)
@@ -267,16 +264,6 @@ func copiedMap(counts map[string]int64) map[string]int64 {
 		all[key] = count
 	}
 	return all
-}
-
-// sortedCounts are the keys of counts in an order that is the same each time.
-func sortedCounts(counts map[string]int64) []string {
-	keys := make([]string, 0, len(counts))
-	for key := range counts {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
 }
 
 // The history that the page draws: a sample each sampleInterval, for as long as a status middleware is there.

@@ -71,11 +71,11 @@ func newOptions(m *mistakes, prefix string, written map[string]any) *options {
 	return o
 }
 
-// sortedKeys are a map's keys in an order that is the same each time.
-func sortedKeys(values map[string]any) []string {
-	keys := make([]string, 0, len(values))
-	for key := range values {
-		keys = append(keys, key)
+// sortedKeys are the keys of a map, which are texts, in an order that is the same each time.
+func sortedKeys(values any) []string {
+	var keys []string
+	for _, key := range reflect.ValueOf(values).MapKeys() {
+		keys = append(keys, key.String())
 	}
 	sort.Strings(keys)
 	return keys

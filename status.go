@@ -264,7 +264,7 @@ const (
 // filterOf reads a filter from a query, which may have other keys, too. The error says what to change.
 func filterOf(query url.Values, others ...string) (*sessionFilter, error) {
 	f := &sessionFilter{}
-	for _, key := range sortedQuery(query) {
+	for _, key := range sortedKeys(query) {
 		if contains(others, key) {
 			continue
 		}
@@ -295,16 +295,6 @@ func filterOf(query url.Values, others ...string) (*sessionFilter, error) {
 		return nil, errors.New("older and idle must be durations such as 5m")
 	}
 	return f, nil
-}
-
-// sortedQuery are the keys of a query in an order that is the same each time.
-func sortedQuery(query url.Values) []string {
-	keys := make([]string, 0, len(query))
-	for key := range query {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
 }
 
 // takes reports whether the filter takes the session of an upgrade.

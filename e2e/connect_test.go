@@ -292,9 +292,9 @@ func checkedOver(t *testing.T, gateway *engine.Gateway, server *wire.Upstream, b
 	expectCut(t, far)
 }
 
-// TestConnectStreams has a hundred sessions share one connection. One client reads nothing: its upstream is held up, and
+// TestHeavyConnectStreams has a hundred sessions share one connection. One client reads nothing: its upstream is held up, and
 // nobody else.
-func TestConnectStreams(t *testing.T) {
+func TestHeavyConnectStreams(t *testing.T) {
 	const sessions, heap = 100, 32 << 20
 	eachStream(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, object{"writeTimeout": "5m"})

@@ -270,9 +270,9 @@ func opened(t *testing.T, f *framed) {
 // streamHeader tells on which stream a session is.
 const streamHeader = "x-stream"
 
-// TestFramesMany asks for a thousand sessions on one connection, of which the server takes as many as it has said that it
+// TestHeavyFramesMany asks for a thousand sessions on one connection, of which the server takes as many as it has said that it
 // would. All of these talk, and end with the connection.
-func TestFramesMany(t *testing.T) {
+func TestHeavyFramesMany(t *testing.T) {
 	const asked = 1000
 	eachHTTP2(t, func(t *testing.T, e engine.Engine) {
 		g := newGround(t, e, nil)

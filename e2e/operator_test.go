@@ -152,7 +152,7 @@ func figure(t *testing.T, gateway *engine.Gateway, families map[string]*dto.Metr
 // TestStatusSessions wants what the status tells of an open session to be what its ends know, and nothing of it when it is over.
 func TestStatusSessions(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
-		g := newGroundOf(t, e, watched(object{"pingInterval": "1h", "userFrom": "header:X-User", "protocols": []string{"chat"}}), "Sec-WebSocket-Protocol: chat")
+		g := newGroundOf(t, e, watched(object{"pingInterval": "1h", "maxInactivity": "16s", "userFrom": "header:X-User", "protocols": []string{"chat"}}), "Sec-WebSocket-Protocol: chat")
 		g.offer = []string{"X-User: ann", "Sec-WebSocket-Protocol: chat"}
 		j := g.join(t)
 		passesOver(t, j.client, j.upstream, wire.Text("hello"))
@@ -343,7 +343,8 @@ func TestStatusEnd(t *testing.T) {
 // TestStatusMetrics wants figures that equal what the ends of sessions, and those that came to none, have seen.
 func TestStatusMetrics(t *testing.T) {
 	eachUse(t, func(t *testing.T, e engine.Engine) {
-		g := newGroundOf(t, e, watched(object{"allowedOrigins": []string{"none"}}))
+		// Pumps look up an eighth of maxInactivity after data at the latest.
+		g := newGroundOf(t, e, watched(object{"allowedOrigins": []string{"none"}, "maxInactivity": "16s"}))
 		is := func(name string, labels map[string]string, want float64) {
 			t.Helper()
 			if got := figure(t, g.gateway, metricsOf(t, g.gateway), name, labels); got != want {
