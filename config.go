@@ -407,13 +407,12 @@ func (o *options) contradictions(mode string, appendPath bool) {
 	_, old := o.values["tunnel"]
 	o.known = append(o.known, "tunnel")
 	o.addIf(old, "tunnel", "no option", "write mode: tunnel, or leave it out")
+	forwards := mode == "forward" || mode == "tunnel"
+	o.addIf(forwards && !endpoint, "mode", mode, "needs upstreamEndpoint: write ws://host:port/path there")
 	switch mode {
 	case "status":
 		o.forbid(o.on(without(o.known, "mode", "path", "tunnel"), true), "needs another mode: status has no sessions of its own")
-	case "forward":
-		o.addIf(!endpoint, "mode", "forward", "needs upstreamEndpoint: write ws://host:port/path there")
 	case "tunnel":
-		o.addIf(!endpoint, "mode", "tunnel", "needs upstreamEndpoint: write ws://host:port/path there")
 		o.forbid(append(o.on(needFrames, false), o.on(needCloses, false)...), "leave it out, or write mode: forward: a tunnel does not look at frames")
 	case "inline":
 		o.forbidUpstream(endpoint, appendPath)

@@ -40,6 +40,16 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// A session that a panic has kept from running is listed no more.
+func TestAbandonedIsNotListed(t *testing.T) {
+	u := watchedUpgrade("abandoned")
+	register(u)
+	giveBack(u)
+	if registry.open[u] {
+		t.Error("the session is listed when all is given back")
+	}
+}
+
 func TestClosedKeys(t *testing.T) {
 	for o, want := range map[outcome]string{
 		{endedBy: clientPeer, code: 1000}:   `ended_by="client",code="1000"`,

@@ -209,7 +209,7 @@ func giveBack(u *upgrade) {
 		hangUpOn(u.dialed)
 		hangUpOn(u.taken)
 	} else if s.arrived.Load() < directionCount {
-		abandonSession(s)
+		abandonSession(u)
 	} else if s.waits {
 		closePeer(s.client)
 	}
@@ -225,9 +225,10 @@ func givePlaceBack(u *upgrade) {
 }
 
 // abandonSession ends a session whose directions have not both run, for something has panicked before.
-func abandonSession(s *session) {
+func abandonSession(u *upgrade) {
 	defer swallow()
-	end(s)
+	end(u.session)
+	unregister(u)
 }
 
 // hangUpOn closes a connection, if there is one. One that panics must not keep another open.

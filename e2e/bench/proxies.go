@@ -57,40 +57,14 @@ http {
 		name:    "haproxy",
 		args:    []string{"-db", "-f", "DIR/config"},
 		version: []string{"haproxy", "-v"},
-		file: `global
-  maxconn 9000
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-  timeout tunnel 1h
-frontend clients
-  bind LISTEN
-  default_backend upstream
-backend upstream
-  server one UPSTREAM
-`,
+		file:    haproxyFile("LISTEN"),
 	},
 	{
 		name:    "haproxy-http2",
 		streams: true,
 		args:    []string{"-db", "-f", "DIR/config"},
 		version: []string{"haproxy", "-v"},
-		file: `global
-  maxconn 9000
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-  timeout tunnel 1h
-frontend clients
-  bind LISTEN ssl crt DIR/pair alpn h2,http/1.1
-  default_backend upstream
-backend upstream
-  server one UPSTREAM
-`,
+		file:    haproxyFile("LISTEN ssl crt DIR/pair alpn h2,http/1.1"),
 	},
 	{
 		name:    "caddy",
@@ -180,4 +154,22 @@ func (p proxy) launch(dir string, own *strings.Replacer) (*program, error) {
 	cmd.Dir, cmd.Stderr = dir, said
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	return launch(cmd)
+}
+
+// haproxyFile is the configuration of an HAProxy whose clients come by what is bound.
+func haproxyFile(bind string) string {
+	return `global
+  maxconn 9000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  timeout tunnel 1h
+frontend clients
+  bind ` + bind + `
+  default_backend upstream
+backend upstream
+  server one UPSTREAM
+`
 }
