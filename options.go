@@ -293,7 +293,7 @@ func (o *options) list(key, remedy string) []string {
 		items = append(items, strings.TrimSpace(o.single(indexed(key, i), all.Index(i).Interface())))
 	}
 	if strings.Join(items, "") == "" {
-		o.addIf(there, key, "empty", remedy)
+		o.addIf(there, o.prefix+key, "empty", remedy)
 		return nil
 	}
 	return items
