@@ -48,8 +48,13 @@ func configFor(t *tlsSource, hostname string) *tls.Config {
 
 // fileVersions tells one state of the files from another.
 func fileVersions(t *tlsSource) string {
+	return versionsOf(t.caFile, t.certFile, t.keyFile)
+}
+
+// versionsOf tells one state of files from another; those without a name do not count.
+func versionsOf(names ...string) string {
 	versions := ""
-	for _, name := range []string{t.caFile, t.certFile, t.keyFile} {
+	for _, name := range names {
 		if name == "" {
 			continue
 		}
