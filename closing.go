@@ -66,12 +66,30 @@ type closeCause struct {
 	code       int
 	lost       *peer // that no answer is waited for, or nil
 	clientLast bool  // the client's connection is closed last: Traefik exits when there are no more of them
+	prompt     bool  // it has to be over within promptClosing, whatever is in flight
 }
 
 var (
 	lifetimeReached = &closeCause{reason: "session lifetime reached", code: closeGoingAway}
 	inactive        = &closeCause{reason: "inactivity timeout", code: closeGoingAway}
+	tokenExpired    = &closeCause{reason: "token expired", code: closeUnauthorized, prompt: true}
+	tokenRevoked    = &closeCause{reason: "token revoked", code: closeUnauthorized, prompt: true}
 )
+
+// promptClosing is how long a session whose login has ended may take to close. With the grace of peers at work, and a tick, it
+// is over within a second.
+const promptClosing = 700 * time.Millisecond
+
+// hurry has a session be cut by then at the latest. Needs session.mu.
+func hurry(s *session, by time.Duration) {
+	if by < s.cutBy {
+		s.cutBy = by
+	}
+	if s.closing && s.cutBy < s.closeBy {
+		s.closeBy = s.cutBy
+		lookBy(s, s.closeBy)
+	}
+}
 
 // restarting is the cause at a shutdown. A Traefik that shuts down exits as soon as it has no client's connection any more,
 // and ends the upstreams' with that.
@@ -107,6 +125,9 @@ func lossCode(s *session, x *peer) int {
 func dismiss(s *session, cause *closeCause) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if cause.prompt {
+		hurry(s, time.Since(s.started)+promptClosing)
+	}
 	if s.closing || s.over || s.outcome.endedBy != "" {
 		return false
 	}
@@ -385,6 +406,7 @@ func setClosing(s *session) {
 	s.closingAt = time.Since(s.started)
 	s.closeBy = s.closingAt + s.closeTimeout
 	schedule(s, s.closingAt+s.closeTimeout/4)
+	hurry(s, s.cutBy)
 }
 
 // progress gives a session that is closing closeTimeout anew, for data still flows. One that wsfw ends has not more than
@@ -396,6 +418,9 @@ func progress(s *session, now time.Duration) {
 	by, latest := now+s.closeTimeout, s.closingAt+mostClosings*s.closeTimeout
 	if s.outcome.endedBy == gateway && by > latest {
 		by = latest
+	}
+	if by > s.cutBy {
+		by = s.cutBy
 	}
 	if by > s.closeBy {
 		s.closeBy = by

@@ -41,7 +41,11 @@ type settings struct {
 	checkText     bool
 	tunnel        bool
 	status        bool                             // of all middlewares is answered, and there is no session
-	userFrom      string                           // the header that tells who a client is
+	userFrom      string                           // the header that tells who a client is,
+	userClaim     string                           // or the claim of its token
+	token         *tokenPolicy                     // nil where there is none
+	revalidation  *revalidation                    // nil where there is none
+	login         bool                             // one of these two is set
 	logOpening    bool                             // a line at the opening of each session,
 	logEnd        bool                             // and one at its end
 	templates     map[*frameRules]*sessionTemplate // of the sessions under each frameRules
@@ -87,18 +91,26 @@ func parse(c *Config, name string) (*settings, error) {
 	s.inline = mode == "inline"
 	s.tunnel = mode == "tunnel"
 	s.status = mode == "status"
-	s.userFrom = o.userFrom()
+	s.token = o.tokenPolicy(name)
+	s.revalidation = o.revalidation(name)
+	s.login = s.token != nil || s.revalidation != nil
+	s.userFrom, s.userClaim = o.userFrom(s.token != nil)
 	o.contradictions(mode, s.upstream.appendPath)
 	o.finish()
 	return s, m.err(name)
 }
 
-// userFrom is the header that tells who a client is.
-func (o *options) userFrom() string {
+// userFrom is the header that tells who a client is, or the claim of its token. tokens says that it has one.
+func (o *options) userFrom(tokens bool) (header, claim string) {
 	value := o.text("userFrom", "")
-	name, ok := strings.CutPrefix(value, "header:")
-	o.must(ok && token.MatchString(name), "userFrom", value, "must be header: and the name of a header that a middleware before wsfw sets, such as header:X-Forwarded-User")
-	return textproto.CanonicalMIMEHeaderKey(name)
+	kind, name, _ := strings.Cut(value, ":")
+	o.must(kind == "header" && token.MatchString(name) || kind == "claim" && name != "", "userFrom", value,
+		"must be header: and the name of a header that a middleware before wsfw sets, such as header:X-Forwarded-User, or claim: and that of a token's claim, such as claim:sub")
+	if kind == "claim" {
+		o.addIf(!tokens, "userFrom", quoted(value), "needs token: without it no claims are known")
+		return "", name
+	}
+	return textproto.CanonicalMIMEHeaderKey(name), ""
 }
 
 // mode is what the middleware does with an upgrade. Where it is not written, the other options say that.
@@ -331,6 +343,14 @@ var ownHeaders = map[string]string{
 	"Sec-Websocket-Extensions": "is set by compression",
 	"Sec-Websocket-Protocol":   "is set by protocols",
 	"Via":                      "is set by wsfw, which finds loops by it",
+}
+
+// whyNotOurs is why a token cannot go on in a header, or a client's header cannot go on to another server; empty where it can.
+func whyNotOurs(canonical string) string {
+	if canonical == "Host" {
+		return "names the server"
+	}
+	return ownHeaders[canonical]
 }
 
 // headers are what is set on the upstream request. Messages show no values, for they may be secret.

@@ -66,6 +66,8 @@ const (
 	closeInternal    = 1011
 	closeRestart     = 1012
 	closeBadGateway  = 1014
+
+	closeUnauthorized = 3000
 )
 
 // fault is a breach of RFC 6455 or of a limit: the close code for the offender, and the reason, of at most maxCloseReason

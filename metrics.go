@@ -24,6 +24,7 @@ type counts struct {
 	opened     int64
 	closed     map[string]int64 // sessions by closedKey
 	refused    map[string]int64 // requests by reason
+	asked      map[string]int64 // revalidations by their result
 	durations  *histogram       // of sessions that have ended
 	handshakes *histogram       // of sessions that have opened
 
@@ -40,7 +41,7 @@ type peerCounts struct {
 // newCounts are those of a middleware that nothing is known of.
 func newCounts() *counts {
 	return &counts{
-		closed: map[string]int64{}, refused: map[string]int64{},
+		closed: map[string]int64{}, refused: map[string]int64{}, asked: map[string]int64{},
 		durations:  newHistogram([]float64{1, 10, 60, 300, 1800, 3600, 4 * 3600, 24 * 3600}),
 		handshakes: newHistogram(shortTimes),
 		client:     peerCounts{trips: newHistogram(shortTimes)},
@@ -173,6 +174,15 @@ func countRefused(u *upgrade, reason string) {
 	registry.mu.Unlock()
 }
 
+// countRevalidation counts an answer to the question whether a login still holds: valid, revoked or failed.
+func countRevalidation(c *counts, result string) {
+	registry.mu.Lock()
+	if registry.counting {
+		c.asked[result]++
+	}
+	registry.mu.Unlock()
+}
+
 // writeMetrics writes all counts in Prometheus' text format. It holds nobody up: what it writes is copied first, which takes
 // time in proportion to the number of middlewares, not of sessions.
 func writeMetrics(b *bytes.Buffer) {
@@ -204,6 +214,11 @@ func writeMetrics(b *bytes.Buffer) {
 	family("wsfw_requests_refused_total", "counter", "Requests that came to no session.", func(c *counts, labels string) {
 		for _, reason := range sortedKeys(c.refused) {
 			integer("wsfw_requests_refused_total", labels+`,reason="`+reason+`"`, c.refused[reason])
+		}
+	})
+	family("wsfw_revalidations_total", "counter", "Questions whether a login still holds, by the answer.", func(c *counts, labels string) {
+		for _, result := range sortedKeys(c.asked) {
+			integer("wsfw_revalidations_total", labels+`,result="`+result+`"`, c.asked[result])
 		}
 	})
 	family("wsfw_messages_total", "counter", "Data messages that were passed on.", sides("wsfw_messages_total", "from",
@@ -249,6 +264,7 @@ func copiedCounts() (names []string, all []*counts) {
 		c := *registry.counts[name]
 		c.closed = copiedMap(c.closed)
 		c.refused = copiedMap(c.refused)
+		c.asked = copiedMap(c.asked)
 		c.durations = cloned(c.durations)
 		c.handshakes = cloned(c.handshakes)
 		c.client.trips = cloned(c.client.trips)

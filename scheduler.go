@@ -84,7 +84,7 @@ func enroll(s *session) {
 	w.slots[wheelSlots][s] = true
 	w.sessions++
 	w.mu.Unlock()
-	if s.timed {
+	if s.timed || s.cutBy < forever {
 		s.mu.Lock()
 		schedule(s, nextDue(s))
 		s.mu.Unlock()
@@ -305,6 +305,9 @@ func causeToEnd(s *session, now time.Duration) *closeCause {
 		return restarting(s)
 	}
 	if now >= s.lifetime {
+		if now >= s.cutBy-promptClosing {
+			return tokenExpired
+		}
 		return lifetimeReached
 	}
 	if now >= s.idleBy && (haveLooked(s, now) || now >= s.asked+2*s.tick) { // only a write keeps a pump from looking so long
@@ -487,7 +490,8 @@ func takeClose(s *session, f *direction, now time.Duration) []byte {
 // buffers hold. Needs session.mu.
 func hasBacklog(s *session, f *direction, now time.Duration) bool {
 	delivered := f.bytes - f.toldAt
-	return delivered >= leastBacklog && delivered < mostInFlight && now < s.closingAt+clamped(s.closeTimeout/2, 0, backlogTimeout)
+	patient := now < s.closingAt+clamped(s.closeTimeout/2, 0, backlogTimeout) && now < s.cutBy-promptClosing/2
+	return delivered >= leastBacklog && delivered < mostInFlight && patient
 }
 
 // observe notes what has come and gone since the last look. Needs session.mu.

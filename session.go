@@ -61,6 +61,7 @@ type session struct {
 	closing   bool          // it has begun to close,
 	closingAt time.Duration // at this time,
 	closeBy   time.Duration // and is cut then,
+	cutBy     time.Duration // or then, whatever is in flight: soon after its login has ended
 	slow      bool          // a quarter of its time to close is over,
 	warned    bool          // or all of it: its pumps at work have been woken
 	pinged    bool          // one of its peers has been
@@ -155,6 +156,7 @@ func newSession(client, upstream *peer, rules *frameRules, set *settings, report
 		pingBy:     forever,
 		idleBy:     l.idleLimit,
 		drainBy:    forever,
+		cutBy:      forever,
 	}
 	client.pongBy = forever
 	upstream.pongBy = forever
@@ -166,6 +168,15 @@ func newSession(client, upstream *peer, rules *frameRules, set *settings, report
 		down.left = 1
 	}
 	return s
+}
+
+// limitLogin has a session that has not begun end when the client's login does.
+func limitLogin(s *session, expires time.Time) {
+	left := clamped(expires.Sub(s.started), 0, maxDuration)
+	s.cutBy = left + promptClosing
+	if left < s.lifetime {
+		s.lifetime = left
+	}
 }
 
 // reverse is the other direction.

@@ -176,6 +176,13 @@ func admit(u *upgrade, set *settings) *refusal {
 	if set.origins != nil && !allowsOrigin(set.origins, req) {
 		return refuseOrigin
 	}
+	if set.login {
+		refused = admitLogin(u, set)
+		if refused != nil {
+			return refused
+		}
+		header = u.req.Header
+	}
 	u.offer = noOffer
 	if header[protocolHeader] != nil || header[extensionsHeader] != nil {
 		refused = checkOffer(u, set, header)
@@ -503,6 +510,10 @@ const switchingForm = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\
 // client that does not take it.
 func writeSwitching(u *upgrade, answer http.Header) bool {
 	lines := new(bytes.Buffer)
+	if u.login != nil && u.login.marker != "" {
+		answer = answer.Clone()
+		answer[protocolHeader] = []string{u.login.marker}
+	}
 	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
 		writeNegotiated(lines, answer)
 	}

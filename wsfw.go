@@ -91,7 +91,12 @@ func passOn(u *upgrade) {
 	if u.stream != nil {
 		writer = u.stream
 	}
-	u.middleware.next.ServeHTTP(writer, withOffer(u.req, u.offer))
+	req := withOffer(u.req, u.offer)
+	if u.login != nil {
+		passOnLogin(u, writer, req)
+		return
+	}
+	u.middleware.next.ServeHTTP(writer, req)
 }
 
 // converse is a session, from its beginning to its record. It has next to nothing in it, for a goroutine keeps the frame
@@ -134,6 +139,7 @@ type upgrade struct {
 
 	number int    // of the session, once the registry has it
 	user   string // who the client is, by the option userFrom
+	login  *login // nil where no option asks for one
 
 	inline  *hijackWriter // of next, where that leads to the upstream
 	session *session      // that has come of the upgrade
@@ -159,11 +165,17 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 func startSession(u *upgrade, client, upstream *peer) {
 	m := u.middleware
 	u.session = newSession(client, upstream, u.rules, m.settings, m.report)
-	if m.settings.userFrom != "" {
+	if m.settings.userFrom != "" && u.user == "" {
 		u.user = userOf(u.req, m.settings.userFrom)
+	}
+	if u.login != nil && !u.login.expires.IsZero() {
+		limitLogin(u.session, u.login.expires)
 	}
 	begin(u.session, u.server)
 	register(u)
+	if m.settings.revalidation != nil {
+		startInquiry(u)
+	}
 	if m.settings.logOpening {
 		logOpening(u)
 	}
@@ -175,6 +187,9 @@ func leave(u *upgrade) {
 	s := u.session
 	end(s)
 	unregister(u)
+	if u.middleware.settings.revalidation != nil {
+		stopInquiry(u)
+	}
 	givePlaceBack(u)
 	if !u.middleware.settings.logEnd {
 		return
@@ -194,7 +209,11 @@ func refuse(u *upgrade, r *refusal) {
 	answerRefusal(u.rw, req, r)
 	countRefused(u, r.reason)
 	if r != refuseGone {
-		logEvent(eventOf(u, r.status, r.reason, "warn", "request refused"))
+		line := eventOf(u, r.status, r.reason, "warn", "request refused")
+		if u.login != nil {
+			line.Error = u.login.fault
+		}
+		logEvent(line)
 	}
 }
 
@@ -229,6 +248,9 @@ func abandonSession(u *upgrade) {
 	defer swallow()
 	end(u.session)
 	unregister(u)
+	if u.middleware.settings.revalidation != nil {
+		stopInquiry(u)
+	}
 }
 
 // hangUpOn closes a connection, if there is one. One that panics must not keep another open.

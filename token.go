@@ -1,0 +1,415 @@
+package wsfw
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A browser can set no header on an upgrade, so a token comes in one of many places. wsfw takes it out of there, verifies it
+// where it has a key, and puts it into the header that servers read. What it has taken reaches nobody else: neither the
+// upstream in any other place, nor the log, nor an answer.
+
+// tokenPolicy is the option token.
+type tokenPolicy struct {
+	from     []carrier
+	to       string    // the header that the token goes on in; empty: it does not
+	verifier *verifier // nil where no key is set: somebody before wsfw has verified the token
+	ends     bool      // a session ends at its token's exp
+}
+
+// carrier is a place in a request that a token may be in.
+type carrier struct {
+	kind string // header, query, cookie, protocol or protocolAfter
+	name string // of a header, a query's parameter or a cookie; how a subprotocol begins; or the subprotocol before it
+}
+
+// carrierKinds are the places, and what the name in each must look like.
+var carrierKinds = map[string]*regexp.Regexp{
+	"header": token, "cookie": token, "protocol": token, "protocolAfter": token,
+	"query": regexp.MustCompile(`^[^&=#\s]+$`),
+}
+
+// tokenPolicy is the option token of the middleware called name; nil where there is none.
+func (o *options) tokenPolicy(name string) *tokenPolicy {
+	section := o.section("token")
+	if section.written == nil {
+		return nil
+	}
+	p := &tokenPolicy{
+		from:     section.carriers(),
+		to:       textproto.CanonicalMIMEHeaderKey(section.text("to", "Authorization")),
+		verifier: newVerifier(section, name),
+		ends:     section.flag("endSessions"),
+	}
+	reason := whyNotOurs(p.to)
+	section.must(token.MatchString(p.to), "to", p.to, "must be a header name such as Authorization, or empty to keep the token from the upstream")
+	section.must(reason == "", "to", p.to, "must be another header: this one "+reason)
+	section.finish()
+	return p
+}
+
+// carriers are the places that token.from names.
+func (o *options) carriers() []carrier {
+	const key = "from"
+	remedy := "must be header:NAME, query:NAME, cookie:NAME, protocol:PREFIX or protocolAfter:NAME, such as query:access_token"
+	var all []carrier
+	for _, item := range o.list(key, "name where the token is, such as header:Authorization, or leave it out") {
+		kind, name, _ := strings.Cut(item, ":")
+		form := carrierKinds[kind]
+		if form == nil || !form.MatchString(name) || kind == "header" && neverThere[textproto.CanonicalMIMEHeaderKey(name)] {
+			o.addItem(o.prefix+key, item, remedy)
+			continue
+		}
+		if kind == "header" {
+			name = textproto.CanonicalMIMEHeaderKey(name)
+		}
+		all = append(all, carrier{kind, name})
+	}
+	if all == nil {
+		return []carrier{{"header", "Authorization"}}
+	}
+	return all
+}
+
+// login is what is known of how a client has logged in.
+type login struct {
+	marker  string    // the subprotocol that the client wants back, where it has offered nothing but that and its token
+	expires time.Time // when its token does, and the session ends; zero is never
+	fault   string    // what is wrong with its token
+	inquiry string    // the key of that which asks whether the login still holds; empty is none
+
+	// In the check, where wsfw has no session of its own.
+	cancel  context.CancelFunc // ends next's request
+	revoked atomic.Bool
+}
+
+// admitLogin is the guard about an upgrade's login.
+func admitLogin(u *upgrade, set *settings) *refusal {
+	u.login = &login{}
+	if set.token == nil {
+		return nil
+	}
+	return admitToken(u, set.token)
+}
+
+// admitToken is the guard about an upgrade's token. When it has passed, the upgrade's request is as the upstream may see it,
+// and it is known when the session ends, and whose it is.
+func admitToken(u *upgrade, p *tokenPolicy) *refusal {
+	t := &takenToken{req: u.req}
+	for _, from := range p.from {
+		refused := takeFrom(t, from)
+		if refused != nil {
+			return refused
+		}
+	}
+	u.login.marker = t.marker
+	if t.token == "" {
+		return refuseNoToken
+	}
+	if t.ambiguous || !visible.MatchString(t.token) {
+		u.login.fault = "the token is given more than once, or has characters that no token has"
+		return refuseToken
+	}
+	said, refused := judgeToken(u.login, p, t.token)
+	if refused != nil {
+		return refused
+	}
+	if claim := u.middleware.settings.userClaim; claim != "" && said != nil {
+		u.user = shortened(claimText(said, claim), maxUser)
+	}
+	putInto(t, p.to)
+	u.req = t.req
+	return nil
+}
+
+// visible is what a token consists of: it may go into a header.
+var visible = regexp.MustCompile(`^[!-~]+$`)
+
+// judgeToken verifies a token, or believes it where somebody else has verified it, and notes when the login ends. Claims are
+// nil where nothing is to be known of them.
+func judgeToken(l *login, p *tokenPolicy, text string) (*claims, *refusal) {
+	now := time.Now()
+	var said *claims
+	if p.verifier == nil {
+		said = believeJWT(text)
+	} else {
+		verified, refused, cause := verifyJWT(p.verifier, text, now)
+		l.fault = cause
+		if refused != nil {
+			return nil, refused
+		}
+		said = verified
+	}
+	if !p.ends || said == nil || said.expires.IsZero() {
+		return said, nil
+	}
+	l.expires = said.expires
+	if !l.expires.After(now) {
+		l.fault = "exp has passed, and the session would end at once"
+		return nil, refuseExpired
+	}
+	return said, nil
+}
+
+// takenToken is a request's token, and the request without it.
+type takenToken struct {
+	token     string
+	ambiguous bool // a carrier has more than one token
+	marker    string
+	req       *http.Request // a copy as soon as something is taken out
+	copied    bool
+}
+
+// note notes what a carrier has. The first carrier that has a token has the one that counts.
+func note(t *takenToken, values []string) {
+	if t.token == "" && len(values) > 0 {
+		t.token = values[0]
+		t.ambiguous = len(values) > 1
+	}
+}
+
+// toChange is the request, to be changed.
+func toChange(t *takenToken) *http.Request {
+	if !t.copied {
+		t.copied = true
+		t.req = t.req.Clone(t.req.Context())
+	}
+	return t.req
+}
+
+// takeFrom takes what a carrier has out of a request.
+func takeFrom(t *takenToken, from carrier) *refusal {
+	switch from.kind {
+	case "header":
+		takeFromHeader(t, from.name)
+	case "query":
+		return takeFromQuery(t, from.name)
+	case "cookie":
+		return takeFromCookies(t, from.name)
+	default:
+		return takeFromOffer(t, from)
+	}
+	return nil
+}
+
+// bearerToken is a token with its scheme (RFC 6750 section 2.1), in any case.
+var bearerToken = regexp.MustCompile(`(?i)^bearer +(.*)$`)
+
+// takeFromHeader takes the token out of a header. Authorization has one only with the scheme Bearer: other schemes are not
+// wsfw's.
+func takeFromHeader(t *takenToken, name string) {
+	var values []string
+	for _, line := range t.req.Header[name] {
+		value := strings.TrimSpace(line)
+		if match := bearerToken.FindStringSubmatch(value); match != nil {
+			values = append(values, match[1])
+		} else if name != "Authorization" && value != "" {
+			values = append(values, value)
+		}
+	}
+	if values != nil {
+		note(t, values)
+		delete(toChange(t).Header, name)
+	}
+}
+
+// takeFromQuery takes a parameter out of the query, in whatever spelling: the upstream would read it in any. The rest of the
+// query stays as the client has sent it.
+func takeFromQuery(t *takenToken, name string) *refusal {
+	raw := t.req.URL.RawQuery
+	if raw == "" {
+		return nil
+	}
+	if strings.Count(raw, "&") >= maxItems {
+		return refuseLength
+	}
+	var values, rest []string
+	found := false
+	for _, item := range strings.Split(raw, "&") {
+		key, value, _ := strings.Cut(item, "=")
+		plainKey, err := url.QueryUnescape(key)
+		if err != nil || plainKey != name {
+			rest = append(rest, item)
+			continue
+		}
+		found = true
+		if plain, err := url.QueryUnescape(value); err != nil {
+			values = append(values, value)
+		} else if plain != "" {
+			values = append(values, plain)
+		}
+	}
+	if found {
+		note(t, values)
+		setQuery(toChange(t), strings.Join(rest, "&"))
+	}
+	return nil
+}
+
+// setQuery gives a request another query, in the URL and in the target as it was sent, which Traefik's proxy reads.
+func setQuery(req *http.Request, query string) {
+	req.URL.RawQuery = query
+	req.URL.ForceQuery = false
+	target, _, _ := strings.Cut(req.RequestURI, "?")
+	if query != "" {
+		target += "?" + query
+	}
+	req.RequestURI = target
+}
+
+// takeFromCookies takes a cookie out of the request. The others stay as the client has sent them.
+func takeFromCookies(t *takenToken, name string) *refusal {
+	sent := strings.Join(t.req.Header["Cookie"], "; ")
+	if sent == "" {
+		return nil
+	}
+	if strings.Count(sent, ";") >= maxItems {
+		return refuseLength
+	}
+	var values, rest []string
+	found := false
+	for _, item := range strings.Split(sent, ";") {
+		item = strings.TrimSpace(item)
+		key, value, _ := strings.Cut(item, "=")
+		if strings.TrimSpace(key) != name {
+			rest = append(rest, item)
+			continue
+		}
+		found = true
+		if value = strings.Trim(value, ` "`); value != "" {
+			values = append(values, value)
+		}
+	}
+	if !found {
+		return nil
+	}
+	note(t, values)
+	header := toChange(t).Header
+	delete(header, "Cookie")
+	if len(rest) > 0 {
+		header["Cookie"] = []string{strings.Join(rest, "; ")}
+	}
+	return nil
+}
+
+// takeFromOffer takes a token out of the subprotocols that the client offers.
+func takeFromOffer(t *takenToken, from carrier) *refusal {
+	lines := t.req.Header[protocolHeader]
+	if lines == nil {
+		return nil
+	}
+	if isLong(strings.Join(lines, ",")) {
+		return refuseLength
+	}
+	offered := listItems(lines)
+	values, rest, marker := offeredAfter(offered, from.name)
+	if from.kind == "protocol" {
+		values, rest = offeredWith(offered, from.name)
+	}
+	if values == nil {
+		return nil
+	}
+	note(t, values)
+	setList(toChange(t).Header, protocolHeader, rest)
+	if len(rest) == 0 {
+		t.marker = marker
+	}
+	return nil
+}
+
+// offeredWith are what follows prefix in subprotocols that begin so, and the other subprotocols. Where the prefix says so,
+// it is in base64url (Kubernetes, Phoenix).
+func offeredWith(offered []string, prefix string) (values, rest []string) {
+	for _, protocol := range offered {
+		value, ok := strings.CutPrefix(protocol, prefix)
+		if !ok {
+			rest = append(rest, protocol)
+			continue
+		}
+		if strings.Contains(prefix, "base64url") {
+			value = decoded64(value)
+		}
+		values = append(values, value)
+	}
+	return values, rest
+}
+
+// decoded64 is what a text in base64url stands for; the text itself where it is none. Some clients write base64 there.
+func decoded64(text string) string {
+	plain, err := base64.RawURLEncoding.DecodeString(fromBase64.Replace(text))
+	if err != nil {
+		return " " // no token
+	}
+	return string(plain)
+}
+
+// fromBase64 makes base64url without padding of base64.
+var fromBase64 = strings.NewReplacer("+", "-", "/", "_", "=", "")
+
+// offeredAfter are the subprotocols that follow a marker, the other subprotocols, and the marker: a library that has offered
+// nothing else demands that back.
+func offeredAfter(offered []string, name string) (values, rest []string, marker string) {
+	for i := 0; i < len(offered); i++ {
+		if offered[i] == name && i+1 < len(offered) {
+			values = append(values, offered[i+1])
+			marker = name
+			i++
+		} else {
+			rest = append(rest, offered[i])
+		}
+	}
+	return values, rest, marker
+}
+
+// putInto has the token go on in the header called to, if it is to go on.
+func putInto(t *takenToken, to string) {
+	if to == "" {
+		return
+	}
+	value := t.token
+	if to == "Authorization" {
+		value = "Bearer " + value
+	}
+	toChange(t).Header[to] = []string{value}
+}
+
+// passOnLogin is passOn for a client that has logged in. Nothing of its session goes through wsfw, so when the login ends wsfw
+// ends next's request: a proxy closes the server's connection then, and the client's with it.
+func passOnLogin(u *upgrade, writer http.ResponseWriter, req *http.Request) {
+	l := u.login
+	if l.marker != "" {
+		writer.Header()[protocolHeader] = []string{l.marker}
+	}
+	until := l.expires
+	if until.IsZero() {
+		until = u.started.Add(maxDuration)
+	}
+	ctx, cancel := context.WithDeadline(req.Context(), until)
+	defer endLogin(ctx, u, cancel)
+	l.cancel = cancel
+	if u.middleware.settings.revalidation != nil {
+		startInquiry(u)
+	}
+	u.middleware.next.ServeHTTP(writer, req.WithContext(ctx))
+}
+
+// endLogin, deferred, follows the end of what passOnLogin has had next serve.
+func endLogin(ctx context.Context, u *upgrade, cancel context.CancelFunc) {
+	stopInquiry(u)
+	cause := tokenExpired
+	if u.login.revoked.Load() {
+		cause = tokenRevoked
+	} else if ctx.Err() != context.DeadlineExceeded {
+		cancel()
+		return
+	}
+	cancel()
+	logEvent(eventOf(u, http.StatusSwitchingProtocols, strings.ReplaceAll(cause.reason, " ", "_"), "warn", "session cut: "+cause.reason))
+}
