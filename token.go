@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
 // A browser can set no header on an upgrade, so a token comes in one of many places. wsfw takes it out of there, verifies it
@@ -22,6 +23,7 @@ type tokenPolicy struct {
 	to       string    // the header that the token goes on in; empty: it does not
 	verifier *verifier // nil where no key is set: somebody before wsfw has verified the token
 	ends     bool      // a session ends at its token's exp
+	stays    bool      // a token is in Authorization, and goes on there
 }
 
 // carrier is a place in a request that a token may be in.
@@ -48,6 +50,7 @@ func (o *options) tokenPolicy(name string) *tokenPolicy {
 		verifier: newVerifier(section, name),
 		ends:     section.flag("endSessions"),
 	}
+	p.stays = len(p.from) == 1 && p.from[0].kind == "header" && p.from[0].name == "Authorization" && p.to == "Authorization"
 	reason := whyNotOurs(p.to)
 	section.must(token.MatchString(p.to), "to", p.to, "must be a header name such as Authorization, or empty to keep the token from the upstream")
 	section.must(reason == "", "to", p.to, "must be another header: this one "+reason)
@@ -102,35 +105,60 @@ func admitLogin(u *upgrade, set *settings) *refusal {
 // admitToken is the guard about an upgrade's token. When it has passed, the upgrade's request is as the upstream may see it,
 // and it is known when the session ends, and whose it is.
 func admitToken(u *upgrade, p *tokenPolicy) *refusal {
-	t := &takenToken{req: u.req}
-	for _, from := range p.from {
-		refused := takeFrom(t, from)
+	text := ""
+	if p.stays {
+		text = bearerOf(u.req.Header["Authorization"])
+	}
+	if text == "" {
+		taken, refused := takeToken(u, p)
 		if refused != nil {
 			return refused
 		}
+		text = taken
 	}
-	u.login.marker = t.marker
-	if t.token == "" {
-		return refuseNoToken
-	}
-	if t.ambiguous || !visible.MatchString(t.token) {
-		u.login.fault = "the token is given more than once, or has characters that no token has"
+	if strings.ContainsAny(text, unprintable) || utf8.RuneCountInString(text) < len(text) {
+		u.login.fault = "it has characters that no header has"
 		return refuseToken
 	}
-	said, refused := judgeToken(u.login, p, t.token)
+	said, refused := judgeToken(u.login, p, text)
 	if refused != nil {
 		return refused
 	}
 	if claim := u.middleware.settings.userClaim; claim != "" && said != nil {
 		u.user = shortened(claimText(said, claim), maxUser)
 	}
-	putInto(t, p.to)
-	u.req = t.req
 	return nil
 }
 
-// visible is what a token consists of: it may go into a header.
-var visible = regexp.MustCompile(`^[!-~]+$`)
+// bearerOf is the token of an Authorization header that is as most clients send it; empty where it is not.
+func bearerOf(lines []string) string {
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], "Bearer ") {
+		return ""
+	}
+	return lines[0][len("Bearer "):]
+}
+
+// takeToken takes the token out of an upgrade's request, wherever it is, and has it go on where it is to go on.
+func takeToken(u *upgrade, p *tokenPolicy) (string, *refusal) {
+	t := &takenToken{req: u.req, to: p.to}
+	for _, from := range p.from {
+		refused := takeFrom(t, from)
+		if refused != nil {
+			return "", refused
+		}
+	}
+	if t.token == "" {
+		return "", refuseNoToken
+	}
+	if t.ambiguous {
+		u.login.fault = "there are two in one place"
+		return "", refuseToken
+	}
+	handOn(t)
+	u.login.marker = t.marker
+	u.req = t.req
+	return t.token, nil
+}
 
 // judgeToken verifies a token, or believes it where somebody else has verified it, and notes when the login ends. Claims are
 // nil where nothing is to be known of them.
@@ -163,7 +191,8 @@ type takenToken struct {
 	token     string
 	ambiguous bool // a carrier has more than one token
 	marker    string
-	req       *http.Request // a copy as soon as something is taken out
+	to        string        // the header that it goes on in; empty: it does not
+	req       *http.Request // a copy as soon as something has to be changed
 	copied    bool
 }
 
@@ -199,23 +228,24 @@ func takeFrom(t *takenToken, from carrier) *refusal {
 	return nil
 }
 
-// bearerToken is a token with its scheme (RFC 6750 section 2.1), in any case.
-var bearerToken = regexp.MustCompile(`(?i)^bearer +(.*)$`)
-
 // takeFromHeader takes the token out of a header. Authorization has one only with the scheme Bearer: other schemes are not
 // wsfw's.
 func takeFromHeader(t *takenToken, name string) {
 	var values []string
 	for _, line := range t.req.Header[name] {
 		value := strings.TrimSpace(line)
-		if match := bearerToken.FindStringSubmatch(value); match != nil {
-			values = append(values, match[1])
+		scheme, rest, _ := strings.Cut(value, " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			values = append(values, strings.TrimSpace(rest))
 		} else if name != "Authorization" && value != "" {
 			values = append(values, value)
 		}
 	}
-	if values != nil {
-		note(t, values)
+	if values == nil {
+		return
+	}
+	note(t, values)
+	if name != t.to { // which is overwritten
 		delete(toChange(t).Header, name)
 	}
 }
@@ -368,16 +398,18 @@ func offeredAfter(offered []string, name string) (values, rest []string, marker 
 	return values, rest, marker
 }
 
-// putInto has the token go on in the header called to, if it is to go on.
-func putInto(t *takenToken, to string) {
-	if to == "" {
+// handOn has the token go on in the header that it is to go on in. Most often it is there already.
+func handOn(t *takenToken) {
+	if t.to == "" {
 		return
 	}
 	value := t.token
-	if to == "Authorization" {
+	if t.to == "Authorization" {
 		value = "Bearer " + value
 	}
-	toChange(t).Header[to] = []string{value}
+	if strings.Join(t.req.Header[t.to], "\n") != value {
+		toChange(t).Header[t.to] = []string{value}
+	}
 }
 
 // passOnLogin is passOn for a client that has logged in. Nothing of its session goes through wsfw, so when the login ends wsfw

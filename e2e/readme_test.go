@@ -179,6 +179,8 @@ func TestReadmeOptions(t *testing.T) {
 		documented = append(documented, strings.FieldsFunc(row[1], func(r rune) bool { return strings.ContainsRune("*`, ", r) })...)
 	}
 	known := optionNames(read(t, "config.go"))
+	known = append(known, sectionNames("token", read(t, "token.go")+read(t, "jwt.go")+read(t, "jwks.go"))...)
+	known = append(known, sectionNames("revalidate", read(t, "revalidate.go"))...)
 	slices.Sort(documented)
 	slices.Sort(known)
 	if !slices.Equal(documented, known) {
@@ -216,6 +218,26 @@ func optionNames(source string) []string {
 			if found[1] != "tls" {
 				names = append(names, prefix+found[1])
 			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// keyOption matches the list of options of which one is read by whatever name it has.
+var keyOption = regexp.MustCompile(`keyOptions = \[\]string{"([^}]*)"}`)
+
+// sectionNames are the options of a section that has source to itself.
+func sectionNames(section, source string) []string {
+	var names []string
+	for _, found := range optionRead.FindAllStringSubmatch(source, -1) {
+		if found[1] != section {
+			names = append(names, section+"."+found[1])
+		}
+	}
+	for _, found := range keyOption.FindAllStringSubmatch(source, -1) {
+		for name := range strings.SplitSeq(found[1], `", "`) {
+			names = append(names, section+"."+name)
 		}
 	}
 	slices.Sort(names)

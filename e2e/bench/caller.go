@@ -12,6 +12,7 @@ import (
 type Knock struct {
 	Addr    string // host:port of the gateway
 	Callers int    // at a time
+	Token   string // that they log in with; empty: none
 }
 
 // Knock begins to do handshakes, and does not wait.
@@ -23,7 +24,7 @@ func (p *Peers) Knock(k Knock, _ *struct{}) error {
 		end := p.join()
 		go func() {
 			defer end.ended.Store(true)
-			for open := (&guestbook{}); end.call(k.Addr, open) == nil; {
+			for open := (&guestbook{}); end.call(k, open) == nil; {
 				continue
 			}
 		}()
@@ -48,9 +49,13 @@ func (g *guestbook) enter(session io.Closer) {
 }
 
 // call opens a session.
-func (p *peer) call(addr string, open *guestbook) error {
+func (p *peer) call(k Knock, open *guestbook) error {
+	lines := []string{roleHeader + ": " + roleEcho}
+	if k.Token != "" {
+		lines = append(lines, "Authorization: Bearer "+k.Token)
+	}
 	began := time.Now()
-	conn, err := wire.Dial(addr, roleHeader+": "+roleEcho)
+	conn, err := wire.Dial(k.Addr, lines...)
 	if err != nil {
 		return err
 	}

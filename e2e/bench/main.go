@@ -158,7 +158,7 @@ func (o options) speeds() []workload {
 		found = append(found, workload{name: t.name, systems: under, run: t.run})
 	}
 	return append(found,
-		workload{name: "handshakes", systems: all, run: handshakes{callers: 16, span: s}.run},
+		workload{name: "handshakes", systems: slices.Concat(all, []string{"wsfw-hs256", "wsfw-es256"}), run: handshakes{callers: 16, span: s}.run},
 		workload{
 			name: "session", systems: []string{native, "wsfw", "wsfw-inline", "wsfw-tunnel", "wsfw-all"},
 			together: sessions(o.time, o.slice).run,

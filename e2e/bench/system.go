@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/wsfw/wsfw/e2e/engine"
 )
 
@@ -30,6 +31,8 @@ type gateway struct {
 	addr string // that clients dial
 	pids []int  // of the processes that are measured, with all their children; none where peers meet directly
 	stop func()
+
+	token string // that clients log in with; empty: none
 
 	// profile writes a CPU profile of that time. It is nil where the system has none to offer.
 	profile func(ctx context.Context, d time.Duration, to io.Writer) error
@@ -59,6 +62,7 @@ func systems(interval time.Duration) []system {
 		inTraefik("wsfw-inline", 0, inline(object{"validate": "frames"})),
 		inTraefikBy(true, "wsfw-http2", 0, forward(object{})),
 		inTraefik("wsfw-inline-limits", 0, inline(limits())),
+		loggedIn("wsfw-hs256", jose.HS256), loggedIn("wsfw-es256", jose.ES256),
 	}
 	for _, p := range proxies {
 		all = append(all, p.system())

@@ -61,7 +61,7 @@ type handshakes struct {
 
 // run measures how many there are, and what the gateway takes for one.
 func (w handshakes) run(ctx context.Context, s *stage) ([]measurement, error) {
-	if err := s.clients.knock(ctx, Knock{Addr: s.gateway.addr, Callers: w.callers}); err != nil {
+	if err := s.clients.knock(ctx, Knock{Addr: s.gateway.addr, Callers: w.callers, Token: s.gateway.token}); err != nil {
 		return nil, err
 	}
 	return w.watch(ctx, s, "session")
