@@ -99,11 +99,14 @@ func isHTTP(text string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil
 }
 
-// newInquirer makes a client that follows no redirects: a login page says nothing about a login.
+// newInquirer makes a client that follows no redirects: a login page says nothing about a login. Else it connects as
+// forwardAuth does.
 func newInquirer() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = mostAsking
 	return &http.Client{
 		Timeout:       askTimeout,
-		Transport:     &http.Transport{MaxIdleConnsPerHost: mostAsking, IdleConnTimeout: time.Minute, Proxy: nil},
+		Transport:     transport,
 		CheckRedirect: func(_ *http.Request, _ []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -190,9 +193,7 @@ func stopInquiry(u *upgrade) {
 // inquire asks, follows the answer up, and sets the timer for the next time. A panic is one more answer that says nothing.
 func inquire(a *inquiry) {
 	defer setInquiry(a)
-	a.slots <- true
 	status, err := askEndpoint(a)
-	<-a.slots
 	if a.ctx.Err() != nil {
 		return
 	}
@@ -219,8 +220,10 @@ func setInquiry(a *inquiry) {
 	}
 }
 
-// askEndpoint is the endpoint's status for an inquiry's credentials.
+// askEndpoint is the endpoint's status for an inquiry's credentials. It waits for a slot.
 func askEndpoint(a *inquiry) (int, error) {
+	a.slots <- true
+	defer freeSlot(a.slots)
 	req, err := http.NewRequestWithContext(a.ctx, http.MethodGet, a.url, http.NoBody)
 	if err != nil {
 		return 0, err
@@ -233,6 +236,11 @@ func askEndpoint(a *inquiry) (int, error) {
 	_, _ = io.CopyN(io.Discard, answer.Body, mostAnswered)
 	_ = answer.Body.Close()
 	return answer.StatusCode, nil
+}
+
+// freeSlot, deferred, lets another one ask.
+func freeSlot(slots chan bool) {
+	<-slots
 }
 
 // membersOf are the upgrades whose sessions are asked for.

@@ -244,16 +244,19 @@ func whatIsDue(w *scheduler, s *session) (*closeCause, bool) {
 	if s.closing {
 		return nil, isLate(s, now)
 	}
-	due := nextDue(s)
-	if due > now { // what was waited for has come
-		schedule(s, due)
-		return nil, false
+	pinging := now >= s.pingBy
+	if !pinging {
+		due := nextDue(s)
+		if due > now { // what was waited for has come
+			schedule(s, due)
+			return nil, false
+		}
 	}
 	cause := causeToEnd(s, now)
-	if cause == nil && now >= s.pingBy {
+	if cause == nil && pinging {
 		takePings(w, s, now)
 	}
-	due = nextDue(s)
+	due := nextDue(s)
 	if due <= now { // it waits for the look of a pump at work
 		due = now + maxGrace
 	}

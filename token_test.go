@@ -10,8 +10,13 @@ import (
 
 // everyCarrier is all kinds of carriers.
 var everyCarrier = []carrier{
-	{"header", "Authorization"}, {"header", "X-Token"}, {"query", "access_token"}, {"cookie", "session"},
-	{"protocol", "base64url.bearer.phx."}, {"protocol", "key."}, {"protocolAfter", "bearer"},
+	{"header", "Authorization"},
+	{"header", "X-Token"},
+	{"query", "access_token"},
+	{"cookie", "session"},
+	{"protocol", "base64url.bearer.phx."},
+	{"protocol", "key."},
+	{"protocolAfter", "bearer"},
 }
 
 // FuzzCarriers takes tokens out of requests in which everything else may be anything: what carriers have is gone then, however it
