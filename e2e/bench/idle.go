@@ -75,7 +75,7 @@ func (w *idle) run(ctx context.Context, s *stage) (found []measurement, err erro
 	var each []float64 // CPU time for each session
 	open := 0
 	for _, size := range w.sizes {
-		if err := s.clients.open(ctx, Opening{Addr: s.gateway.addr, Sessions: size - open, Rate: w.rate}); err != nil {
+		if err := s.clients.open(ctx, Opening{Addr: s.gateway.addr, Sessions: size - open, Rate: w.rate, Logins: s.system.logins}); err != nil {
 			return found, fmt.Errorf("opening %d sessions: %w", size, err)
 		}
 		open = size
@@ -123,54 +123,57 @@ func (w crowd) measure(ctx context.Context, s *stage, before usage) ([]measureme
 	if err := rest(ctx, w.settle); err != nil {
 		return nil, err
 	}
-	from, to, pings, err := w.watch(ctx, s)
+	from, to, seen, err := w.watch(ctx, s)
 	if err != nil {
 		return nil, err
 	}
+	seconds := to.at.Sub(from.at).Seconds()
 	return append(
 		load(from, to),
 		measurement{"memory", "KiB a session", (to.resident - before.resident) / float64(w.sessions) / 1024},
 		measurement{"resident", "MiB", to.resident / (1 << 20)},
-		measurement{"pings", "a second", float64(pings) / to.at.Sub(from.at).Seconds()},
+		measurement{"pings", "a second", float64(seen.Pings) / seconds},
+		measurement{"questions", "a second", float64(seen.Asked) / seconds},
 	), nil
 }
 
 // watch reads the usage at both ends of the window, and holds what the peers saw meanwhile against what it should be.
-func (w crowd) watch(ctx context.Context, s *stage) (from, to usage, pings int64, err error) {
+func (w crowd) watch(ctx context.Context, s *stage) (from, to usage, seen Tally, err error) {
 	if _, err = w.check(s, 0); err != nil {
-		return from, to, 0, err
+		return from, to, seen, err
 	}
 	if from, err = s.read(); err != nil {
-		return from, to, 0, err
+		return from, to, seen, err
 	}
 	if err = rest(ctx, w.window); err != nil {
-		return from, to, 0, err
+		return from, to, seen, err
 	}
 	if to, err = s.read(); err != nil {
-		return from, to, 0, err
+		return from, to, seen, err
 	}
-	pings, err = w.check(s, to.at.Sub(from.at))
-	return from, to, pings, err
+	seen, err = w.check(s, to.at.Sub(from.at))
+	return from, to, seen, err
 }
 
 // check takes both sides' tallies, which are to be those of a time d. Zero means that the pings do not matter yet. It
-// returns how many pings the peers had.
-func (w crowd) check(s *stage, d time.Duration) (pings int64, err error) {
+// returns how many pings the peers had, and how often they were asked about logins.
+func (w crowd) check(s *stage, d time.Duration) (seen Tally, err error) {
 	for name, c := range map[string]*crew{"clients": s.clients, "upstreams": s.upstream} {
 		t, err := c.tally()
 		if err != nil {
-			return 0, err
+			return seen, err
 		}
 		interval := s.system.pings
 		if c == s.clients && s.system.sparesClients {
 			interval = 0
 		}
 		if err := w.judge(t, interval, d); err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
+			return seen, fmt.Errorf("%s: %w", name, err)
 		}
-		pings += t.Pings
+		seen.Pings += t.Pings
+		seen.Asked += t.Asked
 	}
-	return pings, nil
+	return seen, nil
 }
 
 // judge wants all sessions open and, in a time d that is not zero, every one of them pinged at the interval.

@@ -32,6 +32,26 @@ func loggedIn(name string, algorithm jose.SignatureAlgorithm) system {
 	return system{name: name, start: start}
 }
 
+const (
+	// verifyPath is where an upstream answers whether a login still holds.
+	verifyPath = "/verify"
+
+	// verifyInterval is how often it is asked.
+	verifyInterval = time.Minute
+)
+
+// revalidating is a Traefik with the plugin, which forwards, and asks whether the logins of its clients still hold.
+func revalidating() system {
+	s := inTraefik("wsfw-revalidate", 0, func(upstream string) object {
+		return object{
+			"upstreamEndpoint": "ws://" + upstream,
+			"revalidate":       object{"url": "http://" + upstream + verifyPath, "interval": verifyInterval.String()},
+		}
+	})
+	s.logins = true
+	return s
+}
+
 // mint makes a key, the option token that verifies by it, and a token that is as usual ones are.
 func mint(algorithm jose.SignatureAlgorithm) (policy object, token string, err error) {
 	policy = object{"issuer": "https://login.example.com", "audience": "chat", "endSessions": true}

@@ -24,6 +24,7 @@ type options struct {
 	chart     string
 	profiles  string
 	idle      idle
+	logins    int
 	flood     time.Duration
 	time      time.Duration
 	slice     time.Duration
@@ -42,6 +43,7 @@ func main() {
 	flag.StringVar(&o.chart, "chart", "", "`file` to draw the report in, as SVG")
 	flag.StringVar(&o.profiles, "profiles", "", "`directory` for the gateways' CPU profiles, taken after the measurement")
 	flag.Var(&o.idle.sizes, "sessions", "idle-pings: how many sessions, one `number` after the other, separated by commas")
+	flag.IntVar(&o.logins, "logins", 8000, "idle-logins: how many sessions, each with a login of its own")
 	flag.IntVar(&o.idle.rate, "rate", 800, "idle-pings: how many sessions are opened a second, at most")
 	flag.DurationVar(&o.idle.interval, "interval", 10*time.Second, "idle-pings: pingInterval of the systems that ping")
 	flag.DurationVar(&o.idle.settle, "settle", 10*time.Second, "idle-pings: time between the opening and the measurement")
@@ -128,6 +130,9 @@ func (o options) chosenWorkloads() ([]workload, error) {
 	all := o.speeds()
 	pinging := []string{native, "wsfw-pings", "wsfw-all", "relay", "fastify"}
 	all = append(all, workload{name: "idle-pings", systems: pinging, prepare: o.idle.prepare, run: o.idle.run})
+	logins := o.idle
+	logins.sizes = sizes{o.logins}
+	all = append(all, workload{name: "idle-logins", systems: []string{"wsfw", "wsfw-revalidate"}, prepare: logins.prepare, run: logins.run})
 	for _, f := range floods(o.flood) {
 		all = append(all, workload{name: "flood-" + f.name, systems: f.systems, run: f.run})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -28,6 +29,7 @@ type Peers struct {
 	audience []net.Conn // to push to
 	grown    *sync.Cond // told of a larger audience
 	carriers carriers
+	asked    atomic.Int64 // whether logins still hold, since the last tally
 
 	scored atomic.Int64 // when the score was last taken, in nanoseconds since 1970
 }
@@ -83,6 +85,10 @@ const roleHeader = "Bench-Role"
 
 // welcome is an upstream's part of the handshake, and all that follows.
 func (p *Peers) welcome(rw http.ResponseWriter, req *http.Request) {
+	if req.URL.Path == verifyPath {
+		p.asked.Add(1)
+		return // it holds
+	}
 	role := req.Header.Get(roleHeader)
 	if role == roleMute {
 		end := p.join()
@@ -123,7 +129,8 @@ func (p *Peers) serve(conn net.Conn, data func([]byte, part) []byte) {
 type Opening struct {
 	Addr     string // host:port of the gateway
 	Sessions int
-	Rate     int // a second, at most
+	Rate     int  // a second, at most
+	Logins   bool // each client has one of its own
 }
 
 // openTogether is how many handshakes may be under way at a time.
@@ -137,20 +144,24 @@ func (p *Peers) Open(o Opening, _ *struct{}) error {
 	opening.SetLimit(openTogether)
 	for i := 0; i < o.Sessions && ctx.Err() == nil; i++ {
 		<-ticker.C
-		opening.Go(func() error { return p.dial(ctx, o.Addr) })
+		header := http.Header{}
+		if o.Logins {
+			header.Set("Authorization", fmt.Sprintf("Bearer %d of %s", i, o.Addr))
+		}
+		opening.Go(func() error { return p.dial(ctx, o.Addr, header) })
 	}
 	return opening.Wait()
 }
 
 // dial opens one session.
-func (p *Peers) dial(ctx context.Context, addr string) error {
+func (p *Peers) dial(ctx context.Context, addr string, header http.Header) error {
 	if strings.HasPrefix(addr, overHTTP2) {
 		return p.dialStream(addr)
 	}
 	dialer := websocket.Dialer{
 		ReadBufferSize: bufferSize, WriteBufferSize: bufferSize, HandshakeTimeout: 20 * time.Second,
 	}
-	conn, resp, err := dialer.DialContext(ctx, "ws://"+addr+"/socket", nil)
+	conn, resp, err := dialer.DialContext(ctx, "ws://"+addr+"/socket", header)
 	if err != nil {
 		return err
 	}
@@ -190,6 +201,7 @@ type Tally struct {
 	Open  int   // sessions that have not ended
 	Ended int   // sessions that have, since the process began
 	Pings int64 // in all sessions together
+	Asked int64 // whether logins still hold
 	Bytes int64 // of floods, likewise
 
 	// Fewest and Most are the pings in the session that had the fewest, and in that which had the most.
@@ -201,6 +213,7 @@ func (p *Peers) Tally(_ struct{}, t *Tally) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t.Fewest = math.MaxInt64
+	t.Asked = p.asked.Swap(0)
 	for _, end := range p.all {
 		if end.ended.Load() {
 			t.Ended++

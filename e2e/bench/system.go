@@ -21,6 +21,7 @@ type system struct {
 	start func(upstream string, profiled bool) (*gateway, error)
 
 	sparesClients bool // only upstreams are pinged
+	logins        bool // each client has one of its own, about which the upstream is asked
 
 	// versions tells those of the programs besides Traefik, by name. It is nil where there are none.
 	versions func() (map[string]string, error)
@@ -62,7 +63,7 @@ func systems(interval time.Duration) []system {
 		inTraefik("wsfw-inline", 0, inline(object{"validate": "frames"})),
 		inTraefikBy(true, "wsfw-http2", 0, forward(object{})),
 		inTraefik("wsfw-inline-limits", 0, inline(limits())),
-		loggedIn("wsfw-hs256", jose.HS256), loggedIn("wsfw-es256", jose.ES256),
+		loggedIn("wsfw-hs256", jose.HS256), loggedIn("wsfw-es256", jose.ES256), revalidating(),
 	}
 	for _, p := range proxies {
 		all = append(all, p.system())
