@@ -96,16 +96,22 @@ func (c *caller) plain(t *testing.T) (*http.Response, string) {
 	maps.Copy(req.Header, c.header)
 	transport := c.transport()
 	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req)
+	resp, body, err := fetch(transport, req)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return resp, body
+}
+
+// fetch sends a request, and returns the answer and the whole of its body.
+func fetch(transport http.RoundTripper, req *http.Request) (*http.Response, string, error) {
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, string(body)
+	return resp, string(body), err
 }
 
 // talk has messages of several sizes echoed.

@@ -191,22 +191,30 @@ func TestFramesLost(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				raw := rawTo(t, g.gateway)
 				sessions := []*framed{g.open(t, raw), g.open(t, raw), g.open(t, raw)}
-				for _, f := range sessions {
-					f.echoes(t, "before")
-				}
-				if err := drop(raw); err != nil {
-					t.Fatal(err)
-				}
-				for _, f := range sessions {
-					expectCut(t, f.upstream)
-				}
-				for range sessions {
-					g.expectOutcome(t, "client", 1006, "connection lost")
-				}
-				g.expectNothingLeft(t)
+				g.loses(t, sessions, func() error { return drop(raw) })
 			})
 		}
 	})
+}
+
+// loses drops the connection with all of the sessions, which work until then.
+func (g *ground) loses(t *testing.T, sessions []*framed, drop func() error) {
+	t.Helper()
+	for _, f := range sessions {
+		f.echoes(t, "before")
+	}
+	if err := drop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range sessions {
+		expectCut(t, f.upstream)
+	}
+	for range sessions {
+		if g.expectOutcome(t, "client", 1006, "connection lost"); t.Failed() {
+			break // the others' records tell the same
+		}
+	}
+	g.expectNothingLeft(t)
 }
 
 // TestFramesWindow has a client never open its stream's window: the upstream is held up, and cut after writeTimeout. The
@@ -305,20 +313,16 @@ func TestHeavyFramesMany(t *testing.T) {
 			}
 			sessions = append(sessions, f)
 		}
-		for _, f := range sessions {
-			f.echoes(t, "one of many")
-		}
-		raw.Close()
-		for _, f := range sessions {
-			expectCut(t, f.upstream)
-		}
-		for range sessions {
-			if g.expectOutcome(t, "client", 1006, "connection lost"); t.Failed() {
-				break // the others' records tell the same
-			}
-		}
-		g.expectNothingLeft(t)
+		g.loses(t, sessions, raw.Close)
 	})
+}
+
+// takesLeave wants the server to say next that it takes no more streams.
+func takesLeave(t *testing.T, raw *wire.RawHTTP2) {
+	t.Helper()
+	if a := arrives(t, raw, 0); a.Type != http2.FrameGoAway || a.Code != http2.ErrCodeNo {
+		t.Errorf("the server's word is %v, want a GOAWAY without an error", a)
+	}
 }
 
 // TestFramesGoAway has a client announce that it will open no more streams: those that there are go on to their end.
@@ -330,9 +334,7 @@ func TestFramesGoAway(t *testing.T) {
 		if err := raw.WriteGoAway(0, http2.ErrCodeNo, nil); err != nil {
 			t.Fatal(err)
 		}
-		if a := arrives(t, raw, 0); a.Type != http2.FrameGoAway || a.Code != http2.ErrCodeNo {
-			t.Errorf("the server's word is %v, want a GOAWAY without an error", a)
-		}
+		takesLeave(t, raw)
 		for _, f := range sessions {
 			f.echoes(t, "after GOAWAY")
 		}
@@ -354,9 +356,7 @@ func TestFramesDrain(t *testing.T) {
 		sessions[1].says(t, large[:10000])
 		expect(t, sessions[1].upstream, large[:10000])
 		g.gateway.Terminate(t)
-		if a := arrives(t, raw, 0); a.Type != http2.FrameGoAway || a.Code != http2.ErrCodeNo {
-			t.Errorf("the server's word is %v, want a GOAWAY without an error", a)
-		}
+		takesLeave(t, raw)
 		restart := wire.Close(restartCodes["client"], restartReason)
 		for _, f := range sessions {
 			f.hears(t, restart.Bytes())

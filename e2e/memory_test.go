@@ -6,7 +6,6 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -151,11 +150,14 @@ func (m *move) run(t *testing.T, g *engine.Gateway) {
 	sent := make(chan error, 1)
 	go func() { sent <- m.send() }()
 	received := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	grown, total := int64(math.MinInt64), m.total()
+	var grown holdings // at most
+	total := m.total()
 	for _, rest := range []int64{total, total / 2, 64 << 20} {
 		m.receive(t, received, rest)
 		m.awaitStandstill(t)
-		grown = max(grown, heldBy(t, g)-live)
+		if now := heldSince(t, g, live); grown == nil || now.total() > grown.total() {
+			grown = now
+		}
 	}
 	m.receive(t, received, 0)
 	if err := <-sent; err != nil {
@@ -173,45 +175,6 @@ func profileAll(t *testing.T) {
 	rate := runtime.MemProfileRate
 	runtime.MemProfileRate = 1
 	t.Cleanup(func() { runtime.MemProfileRate = rate })
-}
-
-// heldBy is the live heap of a gateway. Where the gateway is in this process, that is without the runtime's own lists of
-// goroutines that wait in a select, as those at a net.Pipe do: each processor keeps one of up to 128 entries of 96 bytes,
-// and how long it is depends on where goroutines wait and where they wake.
-func heldBy(t *testing.T, g *engine.Gateway) int64 {
-	t.Helper()
-	if g.Process != nil {
-		return liveHeap(t, g)
-	}
-	runtime.GC()
-	runtime.GC() // the profile is of the collection before
-	n, _ := runtime.MemProfile(nil, false)
-	records := make([]runtime.MemProfileRecord, n+1000)
-	n, ok := runtime.MemProfile(records, false)
-	if !ok {
-		t.Fatal("the heap profile grows faster than it can be read")
-	}
-	live := int64(0)
-	for i := range records[:n] {
-		if !isWaitList(&records[i]) {
-			live += records[i].InUseBytes()
-		}
-	}
-	return live
-}
-
-// isWaitList reports whether what was allocated there is for the runtime's lists of waiting goroutines.
-func isWaitList(r *runtime.MemProfileRecord) bool {
-	frames := runtime.CallersFrames(r.Stack())
-	for {
-		frame, more := frames.Next()
-		if frame.Function == "runtime.acquireSudog" {
-			return true
-		}
-		if !more {
-			return false
-		}
-	}
 }
 
 // runThrough brings the shipment through.
@@ -237,15 +200,15 @@ func (m *move) receive(t *testing.T, sum io.Writer, rest int64) {
 }
 
 // judge holds what has been measured against what a direction may hold.
-func (m *move) judge(t *testing.T, g *engine.Gateway, grown int64, resident int) {
+func (m *move) judge(t *testing.T, g *engine.Gateway, grown holdings, resident int) {
 	t.Helper()
-	t.Logf("the live heap grew by %d bytes at most, the resident set by %d KiB", grown, resident)
+	t.Logf("the live heap grew by %d bytes at most, the resident set by %d KiB", grown.total(), resident)
 	limit := int64(bufferLimit)
 	if g.Process != nil {
 		limit += profileSlack
 	}
-	if grown > limit {
-		t.Errorf("%d bytes are live while a message is under way, want %d at most", grown, limit)
+	if grown.total() > limit {
+		t.Errorf("%d bytes are live while a message is under way, want %d at most; the most of them:\n%v", grown.total(), limit, grown)
 	}
 	if resident > residentLimit {
 		t.Errorf("Traefik's resident set grew by %d KiB, want %d at most", resident, residentLimit)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -76,9 +77,9 @@ func TestHeavyStatusFigures(t *testing.T) {
 func (g *ground) watchRising(t *testing.T, over <-chan struct{}) {
 	last := 0.0
 	for !isClosed(over) {
-		resp, body := statusOf(t, g.gateway, http.MethodGet, "/metrics")
-		if resp.StatusCode != http.StatusOK {
-			t.Errorf("the metrics are %d", resp.StatusCode)
+		body, err := scrape(t.Context(), g.gateway)
+		if err != nil {
+			t.Error(err)
 			return
 		}
 		now := figure(t, g.gateway, parsed(t, body), "wsfw_bytes_total", map[string]string{"from": "client"})
@@ -87,6 +88,18 @@ func (g *ground) watchRising(t *testing.T, over <-chan struct{}) {
 		}
 		last = now
 	}
+}
+
+// scrape is a gateway's metrics.
+func scrape(ctx context.Context, gateway *engine.Gateway) (string, error) {
+	resp, body, err := askStatus(ctx, gateway, http.MethodGet, "/metrics")
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("the metrics are %d", resp.StatusCode)
+	}
+	return body, nil
 }
 
 // TestHeavyStatusKills has an operator end sessions by hand, and scrape, amid sessions that open and close: nothing is left of any,
@@ -105,11 +118,16 @@ func TestHeavyStatusKills(t *testing.T) {
 		for range workers {
 			working.Go(func() { y.live(t, kills/workers) })
 		}
-		working.Go(func() { y.end(t, kills) })
+		working.Go(func() {
+			if err := y.end(t, kills); err != nil {
+				t.Error(err)
+			}
+		})
 		working.Go(func() {
 			for range scrapes {
-				if resp, _ := statusOf(t, y.gateway, http.MethodGet, "/metrics"); resp.StatusCode != http.StatusOK {
-					t.Errorf("the metrics are %d", resp.StatusCode)
+				if _, err := scrape(t.Context(), y.gateway); err != nil {
+					t.Error(err)
+					return
 				}
 			}
 		})
@@ -212,20 +230,28 @@ func (y *killYard) visit(user string) error {
 	return nil
 }
 
-// end ends that many sessions, one by one, as they come.
-func (y *killYard) end(t *testing.T, count int) {
+// end ends that many sessions, one by one, as they come, unless the test has failed: then no more may come.
+func (y *killYard) end(t *testing.T, count int) error {
+	t.Helper()
 	for ended := 0; ended < count && !t.Failed(); {
-		for _, s := range list(t, y.gateway, "user=end+me&limit=50").Sessions {
-			resp, body := statusOf(t, y.gateway, http.MethodDelete, fmt.Sprintf("/sessions/%s?code=%d", s.ID, killCode))
-			var answer struct{ Ended int }
+		l, err := askList(t.Context(), y.gateway, "user=end+me&limit=50")
+		if err != nil {
+			return err
+		}
+		for _, s := range l.Sessions {
+			resp, body, err := askStatus(t.Context(), y.gateway, http.MethodDelete, fmt.Sprintf("/sessions/%s?code=%d", s.ID, killCode))
+			if err != nil {
+				return err
+			}
 			if resp.StatusCode == http.StatusNotFound {
 				continue // it is ending already
 			}
+			var answer struct{ Ended int }
 			if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Ended != 1 {
-				t.Errorf("ending %s: %d %s (%v)", s.ID, resp.StatusCode, body, err)
-				return
+				return fmt.Errorf("ending %s: %d %s (%w)", s.ID, resp.StatusCode, body, err)
 			}
 			ended++
 		}
 	}
+	return nil
 }

@@ -112,12 +112,7 @@ func checkRefusalHTTP2(t *testing.T, transport http.RoundTripper, method, url st
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	resp, body, err := fetch(transport, req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,8 +125,8 @@ func checkRefusalHTTP2(t *testing.T, transport http.RoundTripper, method, url st
 	if method == http.MethodHead {
 		return
 	}
-	checkSentence(t, resp, string(body))
-	if !strings.Contains(string(body), "HTTP/1.1") {
+	checkSentence(t, resp, body)
+	if !strings.Contains(body, "HTTP/1.1") {
 		t.Errorf("the sentence is %q, want it to name HTTP/1.1", body)
 	}
 }
