@@ -88,12 +88,12 @@ bench-quick: bench-build
 bench-build: $(TRAEFIK)
 	go build -C e2e -buildvcs=auto -o .bin/bench ./bench
 
-## fuzz: each fuzzer for FUZZTIME (35 min)
+## fuzz: each fuzzer for FUZZTIME (40 min)
 # Go's fuzzing may end with "context deadline exceeded" where its time is up (go.dev/issue/75804), so what
 # counts as a failure is a failing input, which it writes into testdata.
 fuzz:
 	go test -run Fuzz .
-	for fuzzer in FuzzParser FuzzRelay FuzzText FuzzCloseFrame FuzzSession FuzzVerifyJWT FuzzKeySet; do \
+	for fuzzer in FuzzParser FuzzRelay FuzzText FuzzCloseFrame FuzzSession FuzzVerifyJWT FuzzKeySet FuzzCarriers; do \
 		go test -run '^$$' -fuzz $$fuzzer -fuzztime $(FUZZTIME) -fuzzminimizetime 5s . || test ! -e testdata || exit 1; \
 	done
 

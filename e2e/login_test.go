@@ -167,7 +167,10 @@ func TestLoginExpiresInFlight(t *testing.T) {
 // pour sends messages until that fails.
 func pour(peer *wire.Peer) {
 	message := wire.Text(strings.Repeat("x", 16<<10))
-	for peer.Send(message) == nil {
+	for {
+		if peer.Send(message) != nil {
+			return
+		}
 	}
 }
 
