@@ -6,6 +6,7 @@ require (
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	github.com/coder/websocket v1.8.15
+	github.com/go-jose/go-jose/v4 v4.1.3
 	github.com/go-kit/log v0.2.1
 	github.com/gobwas/ws v1.4.0
 	github.com/gorilla/websocket v1.5.3
