@@ -200,10 +200,7 @@ func checkSignature(s *keySource, header *jwsHeader, token, encoded string, now 
 	if err != nil {
 		return "its signature is not in base64url"
 	}
-	set := s.current
-	if s.changes {
-		set = currentKeys(s, now)
-	}
+	set := keysNow(s, now)
 	text := []byte(token[:len(token)-len(encoded)-1])
 	signed, known := signedBy(set, header, text, signature)
 	if signed {
@@ -407,7 +404,15 @@ func takeEC(k *jwk, key *ecdsa.PublicKey) bool {
 	return err == nil
 }
 
-// currentKeys are those that a source has now; nil where there are none.
+// keysNow are those that a source has now; nil where there are none.
+func keysNow(s *keySource, now time.Time) *keySet {
+	if s.changes {
+		return currentKeys(s, now)
+	}
+	return s.current
+}
+
+// currentKeys is keysNow for a source that changes.
 func currentKeys(s *keySource, now time.Time) *keySet {
 	if s.endpoint != nil {
 		return fetchedKeys(s.endpoint, s.middleware, now)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -23,7 +24,10 @@ type tokenPolicy struct {
 	to       string    // the header that the token goes on in; empty: it does not
 	verifier *verifier // nil where no key is set: somebody before wsfw has verified the token
 	ends     bool      // a session ends at its token's exp
-	stays    bool      // a token is in Authorization, and goes on there
+
+	stays     bool         // a token is in Authorization, and goes on there
+	remembers bool         // and it is verified
+	memory    *tokenMemory // of those that were
 }
 
 // carrier is a place in a request that a token may be in.
@@ -51,6 +55,8 @@ func (o *options) tokenPolicy(name string) *tokenPolicy {
 		ends:     section.flag("endSessions"),
 	}
 	p.stays = len(p.from) == 1 && p.from[0].kind == "header" && p.from[0].name == "Authorization" && p.to == "Authorization"
+	p.remembers = p.stays && p.verifier != nil
+	p.memory = &tokenMemory{known: map[string]*knownToken{}}
 	reason := whyNotOurs(p.to)
 	section.must(token.MatchString(p.to), "to", p.to, "must be a header name such as Authorization, or empty to keep the token from the upstream")
 	section.must(reason == "", "to", p.to, "must be another header: this one "+reason)
@@ -105,29 +111,129 @@ func admitLogin(u *upgrade, set *settings) *refusal {
 // admitToken is the guard about an upgrade's token. When it has passed, the upgrade's request is as the upstream may see it,
 // and it is known when the session ends, and whose it is.
 func admitToken(u *upgrade, p *tokenPolicy) *refusal {
+	var said *claims
+	if p.remembers {
+		said = recall(p, u.req.Header["Authorization"])
+	}
+	if said == nil {
+		fresh, refused := admitFresh(u, p)
+		if refused != nil {
+			return refused
+		}
+		said = fresh
+	}
+	if said == nil {
+		return nil
+	}
+	if p.ends {
+		u.login.expires = said.expires
+	}
+	if u.middleware.settings.userClaim != "" {
+		u.user = shortened(claimText(said, u.middleware.settings.userClaim), maxUser)
+	}
+	return nil
+}
+
+// admitFresh is admitToken for a token that is not remembered: its claims, or why it is refused. Claims are nil where nothing is
+// to be known of them.
+func admitFresh(u *upgrade, p *tokenPolicy) (*claims, *refusal) {
 	text := ""
 	if p.stays {
 		text = bearerOf(u.req.Header["Authorization"])
 	}
-	if text == "" {
+	usual := text != ""
+	if !usual {
 		taken, refused := takeToken(u, p)
 		if refused != nil {
-			return refused
+			return nil, refused
 		}
 		text = taken
 	}
 	if strings.ContainsAny(text, unprintable) || utf8.RuneCountInString(text) < len(text) {
 		u.login.fault = "it has characters that no header has"
-		return refuseToken
+		return nil, refuseToken
 	}
-	said, refused := judgeToken(u.login, p, text)
+	if p.verifier == nil {
+		return judgeEnd(u.login, p, believeJWT(text))
+	}
+	now := time.Now()
+	keys := keysNow(p.verifier.keys, now)
+	said, refused, cause := verifyJWT(p.verifier, text, now)
+	u.login.fault = cause
 	if refused != nil {
-		return refused
+		return nil, refused
 	}
-	if claim := u.middleware.settings.userClaim; claim != "" && said != nil {
-		u.user = shortened(claimText(said, claim), maxUser)
+	said, refused = judgeEnd(u.login, p, said)
+	if refused == nil && usual {
+		remember(p, u.req.Header["Authorization"][0], said, keys, now)
 	}
-	return nil
+	return said, refused
+}
+
+// judgeEnd refuses a token whose session would end at once.
+func judgeEnd(l *login, p *tokenPolicy, said *claims) (*claims, *refusal) {
+	if p.ends && said != nil && !said.expires.IsZero() && !said.expires.After(time.Now()) {
+		l.fault = "exp has passed, and the session would end at once"
+		return nil, refuseExpired
+	}
+	return said, nil
+}
+
+// tokenMemory has tokens that were verified not long ago, for clients come back with the same one: after a restart all do. A token
+// is known only for as long as the keys are the same by which it was verified, and it has not expired.
+type tokenMemory struct {
+	mu    sync.Mutex
+	known map[string]*knownToken // by the header's line
+}
+
+// knownToken is a token that was verified.
+type knownToken struct {
+	said  *claims
+	keys  *keySet
+	until time.Time // when it expires
+}
+
+const (
+	// mostKnown is how many tokens are remembered. When there are more all are forgotten.
+	mostKnown = 1000
+
+	// longestKnown is how long a header's line with a token may be that is remembered, in bytes.
+	longestKnown = 4 << 10
+)
+
+// recall are the claims of a token that is remembered; nil where it is not.
+func recall(p *tokenPolicy, lines []string) *claims {
+	if len(lines) != 1 {
+		return nil
+	}
+	p.memory.mu.Lock()
+	known := p.memory.known[lines[0]]
+	p.memory.mu.Unlock()
+	if known == nil {
+		return nil
+	}
+	now := time.Now()
+	if now.After(known.until) || keysNow(p.verifier.keys, now) != known.keys {
+		return nil
+	}
+	return known.said
+}
+
+// remember remembers a token that has been verified, most likely by these keys: it is not where they have changed meanwhile.
+func remember(p *tokenPolicy, line string, said *claims, keys *keySet, now time.Time) {
+	if len(line) > longestKnown || keysNow(p.verifier.keys, now) != keys {
+		return
+	}
+	until := said.expires
+	if until.IsZero() {
+		until = now.Add(maxDuration)
+	}
+	p.memory.mu.Lock()
+	if len(p.memory.known) >= mostKnown {
+		p.memory.known = map[string]*knownToken{}
+	}
+	p.memory.known[line] = &knownToken{said: said, keys: keys, until: until}
+	p.memory.mu.Unlock()
 }
 
 // bearerOf is the token of an Authorization header that is as most clients send it; empty where it is not.
@@ -158,32 +264,6 @@ func takeToken(u *upgrade, p *tokenPolicy) (string, *refusal) {
 	u.login.marker = t.marker
 	u.req = t.req
 	return t.token, nil
-}
-
-// judgeToken verifies a token, or believes it where somebody else has verified it, and notes when the login ends. Claims are
-// nil where nothing is to be known of them.
-func judgeToken(l *login, p *tokenPolicy, text string) (*claims, *refusal) {
-	now := time.Now()
-	var said *claims
-	if p.verifier == nil {
-		said = believeJWT(text)
-	} else {
-		verified, refused, cause := verifyJWT(p.verifier, text, now)
-		l.fault = cause
-		if refused != nil {
-			return nil, refused
-		}
-		said = verified
-	}
-	if !p.ends || said == nil || said.expires.IsZero() {
-		return said, nil
-	}
-	l.expires = said.expires
-	if !l.expires.After(now) {
-		l.fault = "exp has passed, and the session would end at once"
-		return nil, refuseExpired
-	}
-	return said, nil
 }
 
 // takenToken is a request's token, and the request without it.

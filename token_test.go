@@ -1,11 +1,16 @@
 package wsfw
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // everyCarrier is all kinds of carriers.
@@ -76,4 +81,71 @@ func checkTaken(t *testing.T, sent *http.Request, taken *takenToken) {
 	if taken.token == "" && taken.ambiguous {
 		t.Error("no token, and more than one")
 	}
+}
+
+// TestTokenMemory has a client come back with the same token: that is not verified again, but for as long as the key is the same.
+func TestTokenMemory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	writeSecret := func(secret string) {
+		if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := strings.Repeat("first", 8)
+	writeSecret(first)
+	m := &mistakes{}
+	o := newOptions(m, "", map[string]any{"token": map[string]any{"signingSecretFile": file}})
+	p := o.tokenPolicy("memory")
+	if err := m.err("memory"); err != nil {
+		t.Fatal(err)
+	}
+	line := "Bearer " + signedBySecret(first, `{"sub":"alice"}`)
+	come := func() *refusal {
+		req := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		req.Header.Set("Authorization", line)
+		return admitToken(&upgrade{middleware: &Middleware{settings: &settings{}}, req: req, login: &login{}}, p)
+	}
+	if refused := come(); refused != nil || p.memory.known[line] == nil {
+		t.Fatalf("a good token is refused (%v), or not remembered", refused)
+	}
+	if said := recall(p, []string{line}); said == nil || claimText(said, "sub") != "alice" {
+		t.Errorf("the token that is remembered says %v", said)
+	}
+	p.memory.known[line].until = time.Now().Add(-time.Second)
+	if recall(p, []string{line}) != nil {
+		t.Error("a token is remembered that has expired")
+	}
+	if refused := come(); refused != nil || recall(p, []string{line}) == nil {
+		t.Errorf("the token is refused (%v), or not remembered again", refused)
+	}
+	writeSecret(strings.Repeat("the second", 8))
+	if refused := come(); refused != refuseToken {
+		t.Errorf("the refusal is %v where the key has changed, want %v", refused, refuseToken)
+	}
+}
+
+// TestTokenMemoryIsBounded has many clients come, each with a token of its own.
+func TestTokenMemoryIsBounded(t *testing.T) {
+	secret := strings.Repeat("secret", 8)
+	o := newOptions(&mistakes{}, "", map[string]any{"token": map[string]any{"signingSecret": secret}})
+	p := o.tokenPolicy("memory")
+	said, keys := &claims{}, keysNow(p.verifier.keys, time.Now())
+	for i := 0; i < 3*mostKnown; i++ {
+		remember(p, strings.Repeat("x", i), said, keys, time.Now())
+	}
+	if len(p.memory.known) > mostKnown {
+		t.Errorf("%d tokens are remembered, want %d at most", len(p.memory.known), mostKnown)
+	}
+	remember(p, strings.Repeat("x", longestKnown+1), said, keys, time.Now())
+	if p.memory.known[strings.Repeat("x", longestKnown+1)] != nil {
+		t.Error("a token that is too long is remembered")
+	}
+}
+
+// signedBySecret is a token with these claims, signed by HS256.
+func signedBySecret(secret, claims string) string {
+	text := base64url.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64url.EncodeToString([]byte(claims))
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(text))
+	return text + "." + base64url.EncodeToString(mac.Sum(nil))
 }

@@ -54,7 +54,7 @@ func revalidating() system {
 
 // mint makes a key, the option token that verifies by it, and a token that is as usual ones are.
 func mint(algorithm jose.SignatureAlgorithm) (policy object, token string, err error) {
-	policy = object{"issuer": "https://login.example.com", "audience": "chat", "endSessions": true}
+	policy = object{"issuer": "https://login.example.com", "audience": "chat"}
 	var key any
 	if algorithm == jose.HS256 {
 		secret := make([]byte, 32)
