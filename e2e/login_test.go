@@ -36,13 +36,19 @@ func expiring(t *testing.T, at time.Time) string {
 // newLogin is a ground in a mode.
 func newLogin(t *testing.T, e engine.Engine, mode string, options object) *ground {
 	t.Helper()
+	return newLoginBeside(t, e, mode, options, engine.Surroundings{})
+}
+
+// newLoginBeside is one with more of Traefik around it.
+func newLoginBeside(t *testing.T, e engine.Engine, mode string, options object, around engine.Surroundings) *ground {
+	t.Helper()
 	server, err := wire.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
 	setup := setupIn(mode, strings.TrimPrefix(server.URL, "ws://"), options)
-	setup.Status = true
+	setup.Status, setup.Traefik = true, around
 	return &ground{gateway: e.Start(t, setup), server: server}
 }
 
