@@ -256,8 +256,8 @@ func checkNoToken(t *testing.T, where, text string, tokens ...string) {
 	for _, token := range tokens {
 		parts := strings.Split(token, ".")
 		for _, part := range parts[max(0, len(parts)-2):] {
-			if strings.Contains(text, part) {
-				t.Errorf("%s has a token: %s", where, text)
+			if at := strings.Index(text, part); at >= 0 {
+				t.Errorf("%s has a token: %s", where, text[max(0, at-200):min(len(text), at+len(part)+200)])
 			}
 		}
 	}

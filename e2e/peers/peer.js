@@ -1,6 +1,6 @@
 // A WebSocket peer on the library ws, for one session at a time: a client of a gateway, or its upstream.
 //
-//   node peer.js [--mute] [--echo] --connect ws://host:port/path
+//   node peer.js [--mute] [--echo] [--protocol name]... --connect ws://host:port/path
 //   node peer.js [--mute] [--echo] --listen host
 //
 // A client of https://host:port/path comes by an extended CONNECT of HTTP/2 (RFC 8441), and believes every certificate.
@@ -24,6 +24,7 @@ const { values: flags } = parseArgs({
     listen: { type: "string" },
     mute: { type: "boolean", default: false }, // answers no pings
     echo: { type: "boolean", default: false }, // sends every message back
+    protocol: { type: "string", multiple: true }, // subprotocols that a client offers
   },
 });
 
@@ -56,7 +57,7 @@ function listen(host) {
 }
 
 function connect(url) {
-  const socket = new WebSocket(url, { autoPong: !flags.mute });
+  const socket = new WebSocket(url, flags.protocol, { autoPong: !flags.mute });
   socket.on("open", () => tell("open"));
   follow(socket);
 }

@@ -1,7 +1,7 @@
 // A server of Phoenix's channels that passes on to all who have joined a topic what one of them says, or Phoenix's own client
 // of it. Both are spoken to as peer.js is.
 //
-//   node phoenix.js --connect ws://host:port/path
+//   node phoenix.js [--token token] --connect ws://host:port/path
 //   node phoenix.js --listen host
 //
 // The server speaks version 2 of the serializer, by Phoenix's guide on writing a client of channels.
@@ -11,7 +11,13 @@ import { Socket } from "phoenix";
 import { WebSocket, WebSocketServer } from "ws";
 import { obey, tell } from "./console.js";
 
-const { values: flags } = parseArgs({ options: { connect: { type: "string" }, listen: { type: "string" } } });
+const { values: flags } = parseArgs({
+  options: {
+    connect: { type: "string" },
+    listen: { type: "string" },
+    token: { type: "string" }, // that the client logs in with
+  },
+});
 
 const topic = "room:lobby";
 
@@ -62,6 +68,7 @@ function listen(host) {
 function connect(url) {
   const socket = new Socket(url, {
     transport: WebSocket,
+    authToken: flags.token,
     heartbeatIntervalMs: 1000, // for the answer to one, too
     reconnectAfterMs: () => 50,
     rejoinAfterMs: () => 50,
