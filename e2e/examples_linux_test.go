@@ -14,7 +14,7 @@ import (
 )
 
 // recipes are the examples whose dynamic configuration goes beside that of the file provider's example.
-var recipes = []string{"chat", "mqtt", "stomp", "graphql", "private-ca", "regions", "observability"}
+var recipes = []string{"chat", "mqtt", "stomp", "graphql", "private-ca", "regions", "observability", "login"}
 
 // exampleVisits are requests to the file provider's example and the recipes in it. An answer that is 101 or 200 comes
 // from an upstream, which is told by its name and the path that it has got.
