@@ -212,3 +212,35 @@ func TestLoginOrderBeforeBasicAuth(t *testing.T) {
 		}
 	})
 }
+
+// TestLoginOrderAccessLog holds Traefik's access log against what is said of it: the query stands there as the client has sent it,
+// before any middleware, and subprotocols do not.
+func TestLoginOrderAccessLog(t *testing.T) {
+	eachTraefik(t, func(t *testing.T, e engine.Engine) {
+		server := peerListen(t)
+		setup := setupIn("forward", server.addr, object{"token": object{"from": []string{"query:access_token", "protocolAfter:bearer"}}})
+		setup.Dedicated, setup.Traefik.AccessLog = true, true
+		gateway := e.Start(t, setup)
+		for i, request := range []string{byToken("hunter2-query"), upgrade("GET /socket HTTP/1.1", offered("bearer, hunter2-offer")...)} {
+			client := peerDial(t, gateway, request)
+			upstream, head := server.request(t)
+			upstream.send(t, head.switching())
+			client.answer(t)
+			client.Close()
+			upstream.Close()
+			gateway.WaitRecord(t)
+			var lines []map[string]any
+			await(t, soon, func() string {
+				if lines = gateway.AccessLog(t); len(lines) <= i {
+					return fmt.Sprintf("the access log has %d lines, want %d", len(lines), i+1)
+				}
+				return ""
+			})
+			text := fmt.Sprint(lines[i])
+			if byQuery := strings.Contains(request, "hunter2-query"); strings.Contains(text, "hunter2") != byQuery {
+				t.Errorf("the access log has %s; the token in it: want %v", text, byQuery)
+			}
+		}
+		checkSecretLines(t, gateway)
+	})
+}
