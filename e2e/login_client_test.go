@@ -230,7 +230,6 @@ func TestExternalLoginKubernetes(t *testing.T) {
 func TestExternalLoginBrowser(t *testing.T) {
 	browser := newBrowser(t)
 	eachUse(t, func(t *testing.T, e engine.Engine) {
-		t.Parallel() // it waits for the end of a token
 		token, forged := aliceToken(t), forgedToken(t)
 		gateway, seen := newLoginSite(t, e, token)
 		page := browser.open(t, "http://"+gateway.Addr)
