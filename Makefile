@@ -25,7 +25,7 @@ BENCH_PACKAGES := nginx:nginx-light haproxy:haproxy caddy:caddy
 
 # The cases that are run in the older Traefik, too: what depends on how Traefik routes, proxies, upgrades and shuts down. It
 # cannot upgrade towards h2c.
-CASES36 := ^Test(NonWebSocketPass|UpgradeTokens|Origin|Conversation|Drain|Echo|EntryPoint|Hijack|Inline|Kubernetes|Order|Passed|Plugin|Reload|Service|Switching|Upstream|Via)
+CASES36 := ^Test(NonWebSocketPass|UpgradeTokens|Origin|Conversation|Drain|Echo|EntryPoint|Hijack|Inline|Kubernetes|LoginOrder|Order|Passed|Plugin|Reload|Service|Switching|Upstream|Via)
 
 FUZZTIME ?= 5m
 LISTEN   ?= 127.0.0.1:8080

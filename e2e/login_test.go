@@ -110,36 +110,37 @@ func expectGone(t *testing.T, peer *wire.Peer) {
 	}
 }
 
-// TestLoginExpires wants sessions ended within a second of their token's exp, in every mode and over every version of HTTP.
+// TestLoginExpires wants sessions ended within a second of their token's exp, in every mode.
 func TestLoginExpires(t *testing.T) {
-	engine.Each(t, func(t *testing.T, e engine.Engine) {
-		lifetime := pace.Of(2 * time.Second)
-		for _, version := range []int{1, 2, 3} {
-			for _, mode := range loginModes {
-				over := e
-				if version > 1 {
-					over = engine.Over{Engine: e, HTTP: version}
-				}
-				t.Run(fmt.Sprintf("%s over HTTP/%d", mode, version), func(t *testing.T) {
-					t.Parallel() // it waits most of the time
-					g := newLogin(t, over, mode, object{"token": object{"endSessions": true}})
-					exp := time.Now().Add(lifetime)
-					j := g.enter(t, expiring(t, exp))
-					send(t, j.client, wire.Text("hello"))
-					expect(t, j.upstream, j.client.Encode(wire.Text("hello")))
-					j.loggedOut(t, mode, "token expired")
-					if late := time.Since(exp); late < -10*time.Millisecond || late > pace.Of(time.Second) {
-						t.Errorf("it ended %v after exp, want a second at most", late)
-					}
-					checkSecretLines(t, g.gateway)
-				})
-			}
+	eachLoginMode(t, outlive)
+}
+
+// TestHeavyLoginExpiresStreams is TestLoginExpires for clients over HTTP/2 and HTTP/3.
+func TestHeavyLoginExpiresStreams(t *testing.T) {
+	eachLoginMode(t, func(t *testing.T, e engine.Engine, mode string) {
+		for _, version := range streamWays {
+			t.Run(fmt.Sprintf("http%d", version), func(t *testing.T) { outlive(t, engine.Over{Engine: e, HTTP: version}, mode) })
 		}
 	})
 }
 
-// TestLoginExpiresInFlight has a peer in full flow, whose data is not read, or read slowly, when the token expires.
-func TestLoginExpiresInFlight(t *testing.T) {
+// outlive has a session whose token expires.
+func outlive(t *testing.T, e engine.Engine, mode string) {
+	t.Parallel() // it waits most of the time
+	g := newLogin(t, e, mode, object{"token": object{"endSessions": true}})
+	exp := time.Now().Add(pace.Of(2 * time.Second))
+	j := g.enter(t, expiring(t, exp))
+	send(t, j.client, wire.Text("hello"))
+	expect(t, j.upstream, j.client.Encode(wire.Text("hello")))
+	j.loggedOut(t, mode, "token expired")
+	if late := time.Since(exp); late < -10*time.Millisecond || late > pace.Of(time.Second) {
+		t.Errorf("it ended %v after exp, want a second at most", late)
+	}
+	checkSecretLines(t, g.gateway)
+}
+
+// TestHeavyLoginExpiresInFlight has a peer in full flow, whose data is not read, or read slowly, when the token expires.
+func TestHeavyLoginExpiresInFlight(t *testing.T) {
 	flows := map[string]func(near, far *wire.Peer) error{
 		"not read": func(_, _ *wire.Peer) error { return nil },
 		"read":     func(_, far *wire.Peer) error { _, err := io.Copy(io.Discard, far); return err },
@@ -366,8 +367,8 @@ func (g *ground) unknown(t *testing.T, status any) map[string]any {
 	}
 }
 
-// TestLoginShared has many sessions of one login, for which there is one request an interval, with what tells who it is.
-func TestLoginShared(t *testing.T) {
+// TestHeavyLoginShared has many sessions of one login, for which there is one request an interval, with what tells who it is.
+func TestHeavyLoginShared(t *testing.T) {
 	const sessions = 8
 	eachLoginMode(t, func(t *testing.T, e engine.Engine, mode string) {
 		t.Parallel() // it waits most of the time

@@ -286,8 +286,8 @@ func TestOIDC(t *testing.T) {
 	})
 }
 
-// TestOIDCExpires has a provider give a token that does not live long: neither does the session.
-func TestOIDCExpires(t *testing.T) {
+// TestHeavyOIDCExpires has a provider give a token that does not live long: neither does the session.
+func TestHeavyOIDCExpires(t *testing.T) {
 	eachLoginMode(t, func(t *testing.T, e engine.Engine, mode string) {
 		t.Parallel()                                                    // it waits most of the time
 		p := newIdentityProvider(t, pace.Of(2*time.Second)+time.Second) // exp has whole seconds
@@ -303,9 +303,9 @@ func TestOIDCExpires(t *testing.T) {
 	})
 }
 
-// TestOIDCRevoked has users log out at their provider, which the gateway asks about their tokens by its userinfo: their sessions
+// TestHeavyOIDCRevoked has users log out at their provider, which the gateway asks about their tokens by its userinfo: their sessions
 // end, and those of others go on.
-func TestOIDCRevoked(t *testing.T) {
+func TestHeavyOIDCRevoked(t *testing.T) {
 	eachLoginMode(t, func(t *testing.T, e engine.Engine, mode string) {
 		t.Parallel() // it waits most of the time
 		p := newIdentityProvider(t, time.Hour)
@@ -330,9 +330,9 @@ func TestOIDCRevoked(t *testing.T) {
 	})
 }
 
-// TestOIDCRotates has a provider change its key while gateways run. One token with the new key has the key set fetched, once the
+// TestHeavyOIDCRotates has a provider change its key while gateways run. One token with the new key has the key set fetched, once the
 // last fetch is a minute ago, and however many come until then. A key that is gone is no key any more.
-func TestOIDCRotates(t *testing.T) {
+func TestHeavyOIDCRotates(t *testing.T) {
 	rows := map[string]func(p *identityProvider){
 		"beside the old one":      func(*identityProvider) {},
 		"in place of the old one": (*identityProvider).removeKey,
