@@ -406,7 +406,9 @@ func setClosing(s *session) {
 	s.closingAt = time.Since(s.started)
 	s.closeBy = s.closingAt + s.closeTimeout
 	schedule(s, s.closingAt+s.closeTimeout/4)
-	hurry(s, s.cutBy)
+	if s.cutBy < forever {
+		hurry(s, s.cutBy)
+	}
 }
 
 // progress gives a session that is closing closeTimeout anew, for data still flows. One that wsfw ends has not more than

@@ -84,7 +84,7 @@ func enroll(s *session) {
 	w.slots[wheelSlots][s] = true
 	w.sessions++
 	w.mu.Unlock()
-	if s.timed || s.cutBy < forever {
+	if s.timed {
 		s.mu.Lock()
 		schedule(s, nextDue(s))
 		s.mu.Unlock()
@@ -308,10 +308,7 @@ func causeToEnd(s *session, now time.Duration) *closeCause {
 		return restarting(s)
 	}
 	if now >= s.lifetime {
-		if now >= s.cutBy-promptClosing {
-			return tokenExpired
-		}
-		return lifetimeReached
+		return endOfLifetime(s, now)
 	}
 	if now >= s.idleBy && (haveLooked(s, now) || now >= s.asked+2*s.tick) { // only a write keeps a pump from looking so long
 		return inactive
@@ -325,6 +322,14 @@ func causeToEnd(s *session, now time.Duration) *closeCause {
 		}
 	}
 	return nil
+}
+
+// endOfLifetime is why a session ends that has reached its lifetime. Needs session.mu.
+func endOfLifetime(s *session, now time.Duration) *closeCause {
+	if now >= s.cutBy-promptClosing {
+		return tokenExpired
+	}
+	return lifetimeReached
 }
 
 // limitWrite has a write of f's pump fail that blocks until then. Needs session.mu.

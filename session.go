@@ -170,15 +170,6 @@ func newSession(client, upstream *peer, rules *frameRules, set *settings, report
 	return s
 }
 
-// limitLogin has a session that has not begun end when the client's login does.
-func limitLogin(s *session, expires time.Time) {
-	left := clamped(expires.Sub(s.started), 0, maxDuration)
-	s.cutBy = left + promptClosing
-	if left < s.lifetime {
-		s.lifetime = left
-	}
-}
-
 // reverse is the other direction.
 func reverse(s *session, f *direction) *direction {
 	if f == s.toClient {

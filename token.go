@@ -492,6 +492,38 @@ func handOn(t *takenToken) {
 	}
 }
 
+// withMarker is an upstream's answer as a client wants it that has offered nothing but a marker and its token.
+func withMarker(l *login, answer http.Header) http.Header {
+	if l.marker == "" {
+		return answer
+	}
+	answer = answer.Clone()
+	answer[protocolHeader] = []string{l.marker}
+	return answer
+}
+
+// startLogin has a session that has just begun end with the client's login.
+func startLogin(u *upgrade) {
+	if !u.login.expires.IsZero() {
+		limitLogin(u.session, u.login.expires)
+	}
+	if u.middleware.settings.revalidation != nil {
+		startInquiry(u)
+	}
+}
+
+// limitLogin has a session end when the client's token expires.
+func limitLogin(s *session, expires time.Time) {
+	left := clamped(expires.Sub(s.started), 0, maxDuration)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if left < s.lifetime {
+		s.lifetime = left
+		lookBy(s, left)
+	}
+	hurry(s, left+promptClosing)
+}
+
 // passOnLogin is passOn for a client that has logged in. Nothing of its session goes through wsfw, so when the login ends wsfw
 // ends next's request: a proxy closes the server's connection then, and the client's with it.
 func passOnLogin(u *upgrade, writer http.ResponseWriter, req *http.Request) {

@@ -510,9 +510,8 @@ const switchingForm = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\
 // client that does not take it.
 func writeSwitching(u *upgrade, answer http.Header) bool {
 	lines := new(bytes.Buffer)
-	if u.login != nil && u.login.marker != "" {
-		answer = answer.Clone()
-		answer[protocolHeader] = []string{u.login.marker}
+	if u.login != nil {
+		answer = withMarker(u.login, answer)
 	}
 	if answer[protocolHeader] != nil || answer[extensionsHeader] != nil {
 		writeNegotiated(lines, answer)

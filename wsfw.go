@@ -165,16 +165,13 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 func startSession(u *upgrade, client, upstream *peer) {
 	m := u.middleware
 	u.session = newSession(client, upstream, u.rules, m.settings, m.report)
-	if m.settings.userFrom != "" && u.user == "" {
+	if m.settings.userFrom != "" {
 		u.user = userOf(u.req, m.settings.userFrom)
-	}
-	if u.login != nil && !u.login.expires.IsZero() {
-		limitLogin(u.session, u.login.expires)
 	}
 	begin(u.session, u.server)
 	register(u)
-	if m.settings.revalidation != nil {
-		startInquiry(u)
+	if u.login != nil {
+		startLogin(u)
 	}
 	if m.settings.logOpening {
 		logOpening(u)
@@ -187,7 +184,7 @@ func leave(u *upgrade) {
 	s := u.session
 	end(s)
 	unregister(u)
-	if u.middleware.settings.revalidation != nil {
+	if u.login != nil {
 		stopInquiry(u)
 	}
 	givePlaceBack(u)
@@ -248,7 +245,7 @@ func abandonSession(u *upgrade) {
 	defer swallow()
 	end(u.session)
 	unregister(u)
-	if u.middleware.settings.revalidation != nil {
+	if u.login != nil {
 		stopInquiry(u)
 	}
 }
