@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wsfw/wsfw/e2e/engine"
+	"github.com/wsfw/wsfw/e2e/pace"
 	"github.com/wsfw/wsfw/e2e/wire"
 )
 
@@ -75,7 +76,7 @@ func TestFaultUnread(t *testing.T) {
 // TestLifetimeInsideFrame has a session's life end while an end is in the middle of a frame: the other one is closed behind
 // the frame, and where that does not come to its end, with no close frame.
 func TestLifetimeInsideFrame(t *testing.T) {
-	const lifetime, closeTimeout = 500 * time.Millisecond, time.Second
+	lifetime, closeTimeout := pace.Of(500*time.Millisecond), time.Second
 	eachUse(t, func(t *testing.T, e engine.Engine) {
 		for _, by := range ends {
 			for _, finishes := range []bool{true, false} {

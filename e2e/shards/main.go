@@ -149,7 +149,7 @@ const slowest = 10
 
 // run is one shard's run.
 func (s shard) run(ctx context.Context, out *report, timeout time.Duration) error {
-	cases := exec.CommandContext(ctx, s.binary, "-test.v=test2json", "-test.paniconexit0", "-test.parallel", "8", // which wait
+	cases := exec.CommandContext(ctx, s.binary, "-test.v=test2json", "-test.paniconexit0",
 		"-test.timeout", timeout.String(), "-test.run", "^("+strings.Join(s.cases, "|")+")$")
 	cases.Dir = s.dir
 	cases.Env = append(os.Environ(), "WSFW_ENGINES="+s.engine, xconnect.Variable+"="+xconnect.Inherited)
