@@ -46,6 +46,7 @@ type settings struct {
 	token         *tokenPolicy                     // nil where there is none
 	revalidation  *revalidation                    // nil where there is none
 	login         bool                             // one of these two is set
+	known         bool                             // a client is: by its login, or by userFrom
 	logOpening    bool                             // a line at the opening of each session,
 	logEnd        bool                             // and one at its end
 	templates     map[*frameRules]*sessionTemplate // of the sessions under each frameRules
@@ -95,6 +96,7 @@ func parse(c *Config, name string) (*settings, error) {
 	s.revalidation = o.revalidation(name)
 	s.login = s.token != nil || s.revalidation != nil
 	s.userFrom, s.userClaim = o.userFrom(s.token != nil)
+	s.known = s.login || s.userFrom != ""
 	o.contradictions(mode, s.upstream.appendPath)
 	o.finish()
 	return s, m.err(name)
@@ -301,6 +303,30 @@ func (o *options) endpoint(key string, written any) *endpoint {
 	o.addIf(strings.Contains(host, ":") && net.ParseIP(host) == nil, key, "a URL with two ports", "write ws://host:port/path, and an IPv6 address in brackets")
 	o.addIf(host == "", key, "a URL without a host", "write ws://host:port/path")
 	return newEndpoint(u, secure)
+}
+
+// httpURL parses the URL of an HTTP endpoint; nil where it is none, which is noted. Messages do not show it, for it may have a
+// secret in its query.
+func (o *options) httpURL(key, value string) *url.URL {
+	u, err := url.Parse(value)
+	if err != nil {
+		u = &url.URL{}
+	}
+	mistake := ""
+	if u.Scheme != "https" && u.Scheme != "http" {
+		mistake = "no URL with https:// or http://"
+	} else if u.Hostname() == "" {
+		mistake = "a URL without a host"
+	} else if u.User != nil {
+		mistake = "a URL with a user"
+	} else if u.Fragment != "" {
+		mistake = "a URL with a fragment"
+	}
+	if mistake != "" {
+		o.add(o.prefix+key, mistake, "write https://host/path or http://host:port/path")
+		return nil
+	}
+	return u
 }
 
 // rule parses one of upstreamRules. seen has, by what they look at, those before it.

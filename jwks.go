@@ -17,10 +17,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"math/big"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -311,11 +309,10 @@ func loadKeys(s *keySource, text string) (*keySet, string) {
 
 // withoutPath is what an error of a file says but for the file's name.
 func withoutPath(err error) string {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err.Error()
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause.Error()
 	}
-	return "it is no file"
+	return err.Error()
 }
 
 // pemBegin begins keys in PEM form (RFC 7468).
@@ -627,25 +624,13 @@ var (
 // endpointOfKeys is the endpoint of a URL; one without it where that is a mistake. Messages do not show it, for it may have a
 // secret in its query.
 func endpointOfKeys(o *options, value string) *keyEndpoint {
-	key := o.prefix + "jwksUrl"
-	u, err := url.Parse(value)
-	if err != nil {
-		u = &url.URL{}
-	}
-	if u.Scheme != "https" && u.Scheme != "http" {
-		o.add(key, "no URL with https:// or http://", "write https://host/path")
+	u := o.httpURL("jwksUrl", value)
+	if u == nil {
 		return &keyEndpoint{}
 	}
-	o.addIf(u.Hostname() == "", key, "a URL without a host", "write https://host/path")
-	o.addIf(u.User != nil, key, "a URL with a user", "a key set is for everybody to fetch: leave that out")
-	o.addIf(u.Fragment != "", key, "a URL with a fragment", "leave that out")
-	u.Fragment = ""
 	keyEndpointsMu.Lock()
 	defer keyEndpointsMu.Unlock()
 	e := keyEndpoints[u.String()]
-	if u.Hostname() == "" || u.User != nil {
-		return &keyEndpoint{}
-	}
 	if e == nil {
 		e = &keyEndpoint{url: u.String(), shown: u.Scheme + "://" + u.Host}
 		keyEndpoints[e.url] = e
@@ -747,7 +732,7 @@ func askForKeys(from string) (*keySet, string) {
 		return nil, "its URL cannot be used"
 	}
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
-	req.Header.Set("User-Agent", "wsfw")
+	req.Header.Set("User-Agent", userAgent)
 	answer, err := keyTransport.RoundTrip(req)
 	if err != nil {
 		return nil, err.Error()

@@ -318,7 +318,7 @@ func serveKeys(t *testing.T, members ...string) *keyServer {
 		if held != nil {
 			<-held
 		}
-		if req.Method != http.MethodGet || req.Header.Get("User-Agent") != "wsfw" || !strings.Contains(req.Header.Get("Accept"), "application/jwk-set+json") {
+		if req.Method != http.MethodGet || req.Header.Get("User-Agent") != userAgent || !strings.Contains(req.Header.Get("Accept"), "application/jwk-set+json") {
 			rw.WriteHeader(http.StatusBadRequest)
 			return
 		}

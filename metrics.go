@@ -14,6 +14,9 @@ import (
 // version is that of this plugin.
 const version = "0.1.0"
 
+// userAgent is how wsfw names itself where it asks for something of its own.
+const userAgent = "wsfw/" + version
+
 // Counts are kept by the name of a middleware, so they outlive its configuration and never go down. They begin when a status
 // middleware is there for the first time: without one, nothing is counted. Nothing counts frame by frame: a pump adds what it
 // has passed on when it looks up, and the end of a session the rest.

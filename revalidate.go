@@ -10,7 +10,6 @@ import (
 	"math/rand"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"sync"
 	"time"
 )
@@ -73,7 +72,9 @@ func (o *options) revalidation(name string) *revalidation {
 		slots:    make(chan bool, mostAsking),
 	}
 	o.addIf(r.url == "", "revalidate.url", "empty", "name the HTTP endpoint to ask, such as http://auth:8080/verify")
-	o.addIf(r.url != "" && !isHTTP(r.url), "revalidate.url", "no URL with http:// or https://", "write http://host:port/path, without a user")
+	if r.url != "" {
+		section.httpURL("url", r.url)
+	}
 	o.addIf(r.interval == 0, "revalidate.interval", "off", "must be set, 1m is the default")
 	for _, header := range section.list("headers", "name the headers that identify the client, or leave it out") {
 		canonical := textproto.CanonicalMIMEHeaderKey(header)
@@ -91,12 +92,6 @@ func (o *options) revalidation(name string) *revalidation {
 	r.client = newInquirer()
 	r.by = fmt.Sprintln(name, r.url, r.interval, r.headers)
 	return r
-}
-
-// isHTTP reports whether a text is the URL of an HTTP endpoint, without a user.
-func isHTTP(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil
 }
 
 // newInquirer makes a client that follows no redirects: a login page says nothing about a login. Else it connects as
@@ -148,7 +143,7 @@ func credentialsOf(req *http.Request, ip string, names []string) http.Header {
 	}
 	header["X-Forwarded-Method"] = []string{http.MethodGet}
 	header["X-Forwarded-Uri"] = []string{sentPath(req.URL)}
-	header["User-Agent"] = []string{"wsfw/" + version}
+	header["User-Agent"] = []string{userAgent}
 	return header
 }
 

@@ -165,16 +165,23 @@ func newUpgrade(m *Middleware, rw http.ResponseWriter, req *http.Request) *upgra
 func startSession(u *upgrade, client, upstream *peer) {
 	m := u.middleware
 	u.session = newSession(client, upstream, u.rules, m.settings, m.report)
-	if m.settings.userFrom != "" {
-		u.user = userOf(u.req, m.settings.userFrom)
-	}
 	begin(u.session, u.server)
-	register(u)
-	if u.login != nil {
-		startLogin(u)
+	if m.settings.known {
+		identify(u)
 	}
+	register(u)
 	if m.settings.logOpening {
 		logOpening(u)
+	}
+}
+
+// identify notes who the client of a session is that has just begun, and has the session end when the client's login does.
+func identify(u *upgrade) {
+	if header := u.middleware.settings.userFrom; header != "" {
+		u.user = userOf(u.req, header)
+	}
+	if u.login != nil {
+		startLogin(u)
 	}
 }
 

@@ -24,7 +24,7 @@ var allocationLimits = []struct {
 	limit  uint64
 }{
 	{"forward", object{}, false, 2450},
-	{"tunnel", object{"mode": "tunnel"}, false, 2900},
+	{"tunnel", object{"mode": "tunnel"}, false, 2780},
 	{"inline", object{"mode": "inline"}, true, 2780},
 }
 
